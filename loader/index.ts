@@ -1,0 +1,3 @@
+// libbpf-ts: puts eBPF objects into the running kernel.
+
+export {};

@@ -1,0 +1,2 @@
+// ofxdpd: upcalls, slow path, megaflow cache, ports.
+export {};
