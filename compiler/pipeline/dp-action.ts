@@ -1,0 +1,71 @@
+// Datapath actions: what is left of an OpenFlow pipeline after translating one packet. The executor applies them to
+// bytes, the emitter compiles their shape into BPF, the printer writes them as `ovs-appctl dpctl/dump-flows` does.
+
+/** Parts of a packet that a `set` can rewrite, each a byte-aligned (or, where noted, packed) run of header bytes. */
+export type SetTarget =
+  | "eth_dst" // 6 bytes
+  | "eth_src" // 6 bytes
+  | "vlan_tci" // outer tag, 2 bytes: pcp(3) cfi(1) vid(12)
+  | "arp_op" // 2 bytes
+  | "arp_spa" // 4
+  | "arp_tpa" // 4
+  | "arp_sha" // 6
+  | "arp_tha" // 6
+  | "nw_src" // 4, IPv4, checksums follow
+  | "nw_dst" // 4
+  | "nw_tos" // 1, IPv4 TOS or IPv6 traffic class: all eight bits
+  | "nw_ttl" // 1, IPv4 TTL or IPv6 hop limit
+  | "ipv6_src" // 16
+  | "ipv6_dst" // 16
+  | "ipv6_label" // 4, low 20 bits
+  | "tp_src" // 2, TCP, UDP or SCTP
+  | "tp_dst" // 2
+  | "icmp_type" // 1, ICMP or ICMPv6
+  | "icmp_code" // 1
+  | "nd_target" // 16
+  | "nd_sll" // 6, source link-layer address option
+  | "nd_tll" // 6, target link-layer address option
+  | "nd_reserved" // 4
+  | "nd_options_type"; // 1
+
+/**
+ * Why a packet must be handled by user space. `action` = controller action (a copy), `slow` = the datapath cannot carry
+ * the flow's actions and user space carries them out.
+ */
+export type DpAction =
+  /** Send a copy as it is now out of an OpenFlow port (a real one, LOCAL included). */
+  | { readonly kind: "output"; readonly port: number }
+  /** `bytes` in network order; what OVS writes as `set(...)`. `family` is the L3 protocol at that point where it matters. */
+  | {
+      readonly kind: "set";
+      readonly target: SetTarget;
+      readonly bytes: Uint8Array;
+      readonly family: "ipv4" | "ipv6" | "arp" | "other";
+      readonly proto: number;
+    }
+  | { readonly kind: "push_vlan"; readonly tpid: number; readonly tci: number }
+  | { readonly kind: "pop_vlan" }
+  | {
+      /** Copy to the controller. */
+      readonly kind: "controller";
+      readonly reason: string;
+      readonly maxLen: number;
+      readonly controllerId: number;
+      readonly table: number;
+      readonly cookie: bigint;
+    };
+
+/** The target, its width and nothing else: two lists of actions with equal shapes run the same code with other arguments. */
+export const shapeOf = (actions: readonly DpAction[]): string =>
+  actions
+    .map((a) => {
+      switch (a.kind) {
+        case "set":
+          return `set:${a.target}:${a.family}:${a.proto}`;
+        case "push_vlan":
+          return "push_vlan";
+        default:
+          return a.kind;
+      }
+    })
+    .join(",");
