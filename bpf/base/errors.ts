@@ -1,9 +1,20 @@
 // Every error that leaves a module of ofxdp is one of these classes: a sentence for people in `message`, the same facts
 // as fields for `--json` and logs, and the cause kept. No bare `Error` leaves a module.
 
+/**
+ * Exit status of every command: 0 done; 1 usage or bad input; 2 negative answer; 3 refused by the kernel or its verifier;
+ * 4 missing privilege or feature.
+ */
+export type ExitCode = 0 | 1 | 2 | 3 | 4;
+
 /** Base of all errors of the project. `code` is stable and machine-readable. */
 export abstract class OffloadError extends Error {
   abstract readonly code: string;
+
+  /** The exit status of a command that ends with this error. */
+  get exitCode(): ExitCode {
+    return 1;
+  }
 
   constructor(message: string, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause });
@@ -79,7 +90,14 @@ export class NotSupportedError extends OffloadError {
   ) {
     super(advice === undefined ? `${feature} is not supported` : `${feature} is not supported: ${advice}`);
   }
+
+  override get exitCode(): ExitCode {
+    return 4;
+  }
 }
+
+/** The exit status of a command that ends with `error`, whatever was thrown. */
+export const exitCodeOf = (error: unknown): ExitCode => (error instanceof OffloadError ? error.exitCode : 1);
 
 /** Marks code that the type system proves unreachable. */
 export const unreachable = (value: never): never => {
