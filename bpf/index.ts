@@ -1,5 +1,6 @@
 // ebpf-assembler: eBPF as a library. Knows no OpenFlow and no running kernel.
 
+export { assemble, program, type Assembled, type AssembleOptions, type ProgramSource } from "./asm/assemble.js";
 export * from "./base/index.js";
-export * from "./isa/insn.js";
+export * from "./isa/index.js";
 export * from "./object/spec.js";

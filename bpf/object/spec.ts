@@ -74,7 +74,10 @@ export interface Relocation {
   readonly offset: number;
 }
 
-/** A program: encoded instructions, 8 bytes a slot, little endian, map references left zero. */
+/**
+ * A program: encoded instructions, 8 bytes a slot, little endian. A reference to a map is a `ld_imm64` whose `src` is
+ * BPF_PSEUDO_MAP_FD or BPF_PSEUDO_MAP_VALUE (second slot: the offset), with zero where the descriptor goes.
+ */
 export interface ProgramSpec {
   /** At most 15 characters. */
   readonly name: string;
