@@ -1,2 +1,9 @@
 // Compiles OpenFlow tables into eBPF objects. Pure: no clock, no randomness, no environment, no I/O outside cli.ts.
-export {};
+
+export * from "./datapath/abi.js";
+export * from "./datapath/key.js";
+export * from "./datapath/plan.js";
+export * from "./ir/builder.js";
+export * from "./openflow/flow.js";
+export * from "./openflow/types.js";
+export * from "./pipeline/dp-action.js";

@@ -1,0 +1,155 @@
+// The plan of a datapath program: everything the emitter needs to know, decided beforehand by analysis and, at run time, by
+// what the cache has seen. A plan is plain data; equal plans give equal programs.
+
+import { shapeOf, type DpAction, type SetTarget } from "../pipeline/dp-action.js";
+import { FIRST_SHAPE, SHAPE_DROP, SHAPE_SLOW, VALUE } from "./abi.js";
+import { exactSubtable, type KeyLayout, type Subtable } from "./key.js";
+
+/** Bytes of a set target, as in the packet. */
+export const TARGET_SIZE: Readonly<Record<SetTarget, number>> = {
+  eth_dst: 6,
+  eth_src: 6,
+  vlan_tci: 2,
+  arp_op: 2,
+  arp_spa: 4,
+  arp_tpa: 4,
+  arp_sha: 6,
+  arp_tha: 6,
+  nw_src: 4,
+  nw_dst: 4,
+  nw_tos: 1,
+  nw_ttl: 1,
+  ipv6_src: 16,
+  ipv6_dst: 16,
+  ipv6_label: 4,
+  tp_src: 2,
+  tp_dst: 2,
+  icmp_type: 1,
+  icmp_code: 1,
+  nd_target: 16,
+  nd_sll: 6,
+  nd_tll: 6,
+  nd_reserved: 4,
+  nd_options_type: 1,
+};
+
+/** A list of actions without its arguments, and where each argument lies in the megaflow value. */
+export interface Shape {
+  readonly id: number;
+  /** {@link shapeOf} of the actions. */
+  readonly text: string;
+  /** A list with this shape; only its kinds count. */
+  readonly example: readonly DpAction[];
+  /** Byte offset of each action's argument from the start of the arguments. */
+  readonly offsets: readonly number[];
+  /** Bytes of all arguments. */
+  readonly argsSize: number;
+}
+
+const argSize = (action: DpAction): number => {
+  switch (action.kind) {
+    case "set":
+      return TARGET_SIZE[action.target];
+    case "output":
+    case "push_vlan":
+      return 4;
+    default:
+      return 0;
+  }
+};
+
+/** Arguments lie in action order, each aligned to its size (2 for MACs, 4 for longer ones). */
+export const shape = (id: number, actions: readonly DpAction[]): Shape => {
+  const offsets: number[] = [];
+  let at = 0;
+  for (const action of actions) {
+    const size = argSize(action);
+    const align = size === 6 ? 2 : Math.max(1, Math.min(size, 4));
+    at = Math.ceil(at / align) * align;
+    offsets.push(at);
+    at += size;
+  }
+  return { id, text: shapeOf(actions), example: actions, offsets, argsSize: at };
+};
+
+/**
+ * Writes the arguments of `actions`, which must have this shape, at `at`.
+ * Output: interface index, u32 host order. Set: the bytes. push_vlan: TPID and TCI, u16 host order each.
+ */
+export const putArgs = (
+  target: Shape,
+  actions: readonly DpAction[],
+  ifindexOf: (port: number) => number,
+  out: DataView,
+  at: number,
+): void => {
+  actions.forEach((action, i) => {
+    const off = at + target.offsets[i]!;
+    switch (action.kind) {
+      case "set":
+        action.bytes.forEach((byte, j) => out.setUint8(off + j, byte));
+        break;
+      case "output":
+        out.setUint32(off, ifindexOf(action.port), true);
+        break;
+      case "push_vlan":
+        out.setUint16(off, action.tpid, true);
+        out.setUint16(off + 2, action.tci, true);
+        break;
+      default:
+        break;
+    }
+  });
+};
+
+export interface DatapathPlan {
+  readonly key: KeyLayout;
+  /** In the order of look-up; the exact-match subtable is not among them. */
+  readonly subtables: readonly Subtable[];
+  /** Looked up last: takes megaflows whose mask has no subtable (yet). */
+  readonly exact: Subtable;
+  readonly shapes: readonly Shape[];
+  /** Bytes of a megaflow value: head and the longest arguments, a multiple of 8. */
+  readonly valueSize: number;
+  /** Megaflows per subtable at most. */
+  readonly maxEntries: number;
+  /** Entries of the devmap and the lost counters: one more than the highest interface index. */
+  readonly portSlots: number;
+  /** Bytes of the upcall ring, a power of two and a multiple of the page size. */
+  readonly ringSize: number;
+}
+
+export interface PlanOptions {
+  readonly key: KeyLayout;
+  readonly subtables?: readonly Subtable[];
+  readonly shapes?: readonly Shape[];
+  /** At least this many bytes for arguments, so that the next shape needs no new maps. Default 40. */
+  readonly argsSize?: number;
+  readonly maxEntries?: number;
+  readonly portSlots?: number;
+  readonly ringSize?: number;
+}
+
+/** A plan with defaults: 200,000 megaflows a subtable, 4,096 interfaces, a ring of 1 MiB. */
+export const plan = (options: PlanOptions): DatapathPlan => {
+  const shapes = options.shapes ?? [];
+  const args = Math.max(options.argsSize ?? 40, ...shapes.map((s) => s.argsSize));
+  return {
+    key: options.key,
+    subtables: options.subtables ?? [],
+    exact: exactSubtable("mf_exact", options.key),
+    shapes,
+    valueSize: Math.ceil((VALUE.args + args) / 8) * 8,
+    maxEntries: options.maxEntries ?? 200_000,
+    portSlots: options.portSlots ?? 4096,
+    ringSize: options.ringSize ?? 1 << 20,
+  };
+};
+
+/** The shape number for `actions`: a compiled one, drop, or slow when the program does not know the shape. */
+export const shapeIdOf = (shapes: ReadonlyMap<string, Shape>, actions: readonly DpAction[]): number =>
+  actions.length === 0 ? SHAPE_DROP : (shapes.get(shapeOf(actions))?.id ?? SHAPE_SLOW);
+
+/** Numbers shapes from {@link FIRST_SHAPE} on. */
+export const numberShapes = (lists: readonly (readonly DpAction[])[]): Shape[] =>
+  lists.map((actions, i) => shape(FIRST_SHAPE + i, actions));
