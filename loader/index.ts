@@ -1,3 +1,13 @@
 // libbpf-ts: puts eBPF objects into the running kernel.
 
-export {};
+export * from "./objects/batch.js";
+export * from "./objects/context.js";
+export * from "./objects/map.js";
+export * from "./objects/object.js";
+export * from "./objects/program.js";
+export * from "./objects/verifier.js";
+export * from "./sys/cpus.js";
+export * from "./sys/errors.js";
+export * from "./sys/fault.js";
+export * from "./sys/linux.js";
+export type { Memory, Sys, SyscallName } from "./sys/sys.js";
