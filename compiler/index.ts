@@ -4,6 +4,8 @@ export * from "./datapath/abi.js";
 export * from "./datapath/key.js";
 export * from "./datapath/plan.js";
 export * from "./ir/builder.js";
+export * from "./openflow/field-access.js";
+export * from "./openflow/fields.js";
 export * from "./openflow/flow.js";
 export * from "./openflow/types.js";
 export * from "./pipeline/dp-action.js";

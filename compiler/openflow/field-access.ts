@@ -8,16 +8,8 @@ import { FIELD_NAMES, FIELDS } from "./fields.js";
 import type { FieldName, FieldSpec, Prerequisite } from "./fields.js";
 import { FLOW, get, getBits, getBytes, set, setBits, setBytes, setOnes } from "./flow.js";
 import type { FlowWords, Member, Place } from "./flow.js";
+import { ETH_TYPE, IP_PROTO, ND_TYPE, NW_FRAG, VLAN_PRESENT } from "./numbers.js";
 import type { Match, Subfield } from "./types.js";
-
-/** Bit of a VLAN TCI that stands for "there is a tag" in flows (the CFI or DEI bit on the wire). */
-export const VLAN_PRESENT = 0x1000;
-
-/** `dl_vlan` value that means "no tag" (openflow-1.0.h OFP10_VLAN_NONE). */
-export const VLAN_NONE = 0xffff;
-
-/** Bits of `ip_frag` and the `nw_frag` member (OVS packets.h FLOW_NW_FRAG_*). */
-export const NW_FRAG = { ANY: 1, LATER: 2 } as const;
 
 /** The row of a field, with every optional column present. */
 export const fieldSpec: (field: FieldName) => FieldSpec = (field) => FIELDS[field];
@@ -35,7 +27,9 @@ export const FIELD_PLACE: Readonly<Record<FieldName, Place>> = perField((row) =>
 export const FIELD_WIDTH: Readonly<Record<FieldName, number>> = perField((row) => row.valueBits ?? row.bits);
 
 /** Bytes that hold a value of the field: ceil(width / 8), the length of `set_field` values. */
-export const FIELD_BYTES: Readonly<Record<FieldName, number>> = perField((row) => ((row.valueBits ?? row.bits) + 7) >>> 3);
+export const FIELD_BYTES: Readonly<Record<FieldName, number>> = perField(
+  (row) => ((row.valueBits ?? row.bits) + 7) >>> 3,
+);
 
 /** Bytes of a value on the wire: 1, 2, 4, 6, 8 or 16. */
 export const WIRE_BYTES: Readonly<Record<FieldName, number>> = perField((row) => {
@@ -91,12 +85,6 @@ export interface Constraint {
 
 const is = (member: Member, value: number): Constraint => ({ member, value, mask: 2 ** FLOW[member].bits - 1 });
 
-/** Ethernet types and protocol numbers that the language names. */
-export const ETH_TYPE = { IP: 0x0800, ARP: 0x0806, RARP: 0x8035, VLAN: 0x8100, QINQ: 0x88a8, IPV6: 0x86dd } as const;
-export const IP_PROTO = { ICMP: 1, TCP: 6, UDP: 17, ICMPV6: 58, SCTP: 132 } as const;
-/** ICMPv6 types of neighbor solicitation and advertisement, RFC 4861. */
-export const ND_TYPE = { SOLICIT: 135, ADVERT: 136 } as const;
-
 const ip4 = is("dl_type", ETH_TYPE.IP);
 const ip6 = is("dl_type", ETH_TYPE.IPV6);
 const notLater: Constraint = { member: "nw_frag", value: 0, mask: NW_FRAG.LATER };
@@ -128,7 +116,8 @@ export const PREREQUISITES: Readonly<Record<Prerequisite, readonly (readonly Con
 };
 
 /** What a packet must be for `field` to mean something, as alternatives of constraints. */
-export const prerequisites = (field: FieldName): readonly (readonly Constraint[])[] => PREREQUISITES[FIELDS[field].needs];
+export const prerequisites = (field: FieldName): readonly (readonly Constraint[])[] =>
+  PREREQUISITES[FIELDS[field].needs];
 
 /**
  * Whether `flow` (of a packet, or the value part of a match) meets the prerequisites of `field`.
