@@ -8,4 +8,8 @@ export * from "./openflow/field-access.js";
 export * from "./openflow/fields.js";
 export * from "./openflow/flow.js";
 export * from "./openflow/types.js";
+export * from "./packet/extract.js";
+export * from "./packet/header.js";
+export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
+export * from "./packet/pcap.js";
 export * from "./pipeline/dp-action.js";
