@@ -1,2 +1,5 @@
 // ofxdpd: upcalls, slow path, megaflow cache, ports.
-export {};
+
+export * from "./channel/codec.js";
+export * from "./channel/messages.js";
+export * from "./channel/reader.js";
