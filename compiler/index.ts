@@ -3,7 +3,8 @@
 export * from "./datapath/abi.js";
 export * from "./datapath/key.js";
 export * from "./datapath/plan.js";
-export * from "./ir/builder.js";
+export * from "./emit/bpf/index.js";
+export * from "./ir/index.js";
 export * from "./openflow/field-access.js";
 export * from "./openflow/fields.js";
 export * from "./openflow/flow.js";
@@ -13,3 +14,4 @@ export * from "./packet/header.js";
 export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
 export * from "./packet/pcap.js";
 export * from "./pipeline/dp-action.js";
+export * from "./targets/index.js";

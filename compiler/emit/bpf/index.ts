@@ -1,0 +1,3 @@
+// IR to BPF.
+
+export { emitCode, emitProgram, type EmitOptions } from "./emit.js";

@@ -1,0 +1,12 @@
+// The hooks that programs are compiled for.
+
+import type { Hook } from "../ir/types.js";
+import { TC } from "./tc.js";
+import type { Target } from "./target.js";
+import { XDP } from "./xdp.js";
+
+export { TC } from "./tc.js";
+export { hasHelper, type Abilities, type CtxAccess, type Target, type Verdicts } from "./target.js";
+export { XDP } from "./xdp.js";
+
+export const TARGETS: Readonly<Record<Hook, Target>> = { xdp: XDP, tc: TC };

@@ -1,0 +1,65 @@
+// TC (tcx, or clsact with direct action): struct __sk_buff and the TC_ACT_* verdicts of uapi/linux/bpf.h and
+// uapi/linux/pkt_cls.h.
+
+import type { Target } from "./target.js";
+
+export const TC: Target = {
+  hook: "tc",
+  progType: "sched_cls",
+  ctx: {
+    packet_len: { load: "u32", off: 0 },
+    vlan_present: { load: "u32", off: 20 },
+    vlan_tci: { load: "u32", off: 24 },
+    vlan_proto: { load: "u32", off: 28 },
+    // __sk_buff.ifindex, the device the program runs on; __sk_buff.ingress_ifindex is 0 at the egress of local traffic.
+    ingress_ifindex: { load: "u32", off: 40 },
+    data: { load: "u32", off: 76 },
+    data_end: { load: "u32", off: 80 },
+    gso_segs: { load: "u32", off: 164 },
+    gso_size: { load: "u32", off: 176 },
+  },
+  verdicts: { aborted: 2, drop: 2, pass: 0, redirect: 7, next: -1 },
+  helpers: new Set([
+    "clone_redirect",
+    "redirect_peer",
+    "redirect_neigh",
+    "skb_vlan_push",
+    "skb_vlan_pop",
+    "skb_load_bytes",
+    "skb_store_bytes",
+    "skb_pull_data",
+    "skb_change_head",
+    "skb_change_tail",
+    "skb_change_proto",
+    "skb_change_type",
+    "skb_adjust_room",
+    "skb_get_tunnel_key",
+    "skb_set_tunnel_key",
+    "skb_get_tunnel_opt",
+    "skb_set_tunnel_opt",
+    "skb_ecn_set_ce",
+    "l3_csum_replace",
+    "l4_csum_replace",
+    "csum_level",
+    "csum_update",
+    "get_hash_recalc",
+    "set_hash",
+    "set_hash_invalid",
+  ]),
+  // net/core/filter.c: bpf_helper_changes_pkt_data().
+  movesPacket: new Set([
+    "clone_redirect",
+    "skb_vlan_push",
+    "skb_vlan_pop",
+    "skb_store_bytes",
+    "skb_pull_data",
+    "skb_change_head",
+    "skb_change_tail",
+    "skb_change_proto",
+    "skb_adjust_room",
+    "skb_ecn_set_ce",
+    "l3_csum_replace",
+    "l4_csum_replace",
+  ]),
+  abilities: { clone: true, gso: true, partialChecksum: true, strippedVlan: true, writesInPlace: false },
+};
