@@ -2,7 +2,7 @@
 // every jump resolved, map references marked and listed as relocations.
 
 import { AssembleError } from "../base/errors.js";
-import type { Code, Insn, Origin } from "../isa/insn.js";
+import type { Code, Imm64, Insn, Origin } from "../isa/insn.js";
 import { Label } from "../isa/insn.js";
 import { CALL, hasShortTarget, OP, PSEUDO, SLOT_BYTES } from "../isa/opcode.js";
 import type { ProgramSpec, ProgType, Relocation } from "../object/spec.js";
@@ -79,9 +79,7 @@ class Emitter {
 }
 
 /** The two slots of a `ld_imm64`. */
-const putWide = (out: Emitter, insn: Insn, slotOf: (to: Label) => number): void => {
-  const imm = insn.imm64;
-  if (imm === undefined) throw new AssembleError(`Cannot assemble insn at slot ${out.slot}: ld_imm64 needs imm64`);
+const putWide = (out: Emitter, insn: Insn, imm: Imm64, slotOf: (to: Label) => number): void => {
   let low = 0;
   let high = 0;
   switch (imm.kind) {
@@ -134,7 +132,7 @@ const isLongTarget = (insn: Insn): boolean =>
   insn.code === OP.gotol || (insn.code === OP.call && insn.src === CALL.local);
 
 const putInsn = (out: Emitter, insn: Insn, i: number, layout: Layout, slotOf: (to: Label) => number): void => {
-  if (insn.code === OP.ldImm64) putWide(out, insn, slotOf);
+  if (insn.imm64 !== undefined) putWide(out, insn, insn.imm64, slotOf);
   else if (insn.to === undefined) out.put(insn.code, insn.dst, insn.src, insn.off, insn.imm);
   else if (layout.far[i] === 1) putFar(out, insn, slotOf(insn.to));
   else if (hasShortTarget(insn.code)) {

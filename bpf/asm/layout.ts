@@ -76,7 +76,7 @@ const isShortJump = (insn: Insn): insn is Insn & { readonly to: Label } =>
   insn.to !== undefined && hasShortTarget(insn.code);
 
 const slotsOf = (insn: Insn, far: boolean): number => {
-  if (insn.code === OP.ldImm64) return 2;
+  if (insn.imm64 !== undefined) return 2;
   if (!far || insn.code === OP.ja) return 1;
   return OPPOSITE[insn.code & 0xf0] === undefined ? 3 : 2;
 };
