@@ -19,7 +19,8 @@ const REGISTER = /[rw]\d+\b/y;
 const REFERENCE = /(?:map|subprog)\[[^\]]*\](?:\[0\]\+\d+)?/y;
 /** Operators, longest first; the signed ones start with a letter. */
 const OPERATOR = /<<=|s?(?:>>=|\/=|%=|>=|<=|>|<)|==|!=|[-+*|&^]=/y;
-const NUMBER = /[-+]?[ \t]*(?:0[xX][0-9a-fA-F]+|\d+)\b/y;
+/** With its sign; the kernel prints `skb[r1 + -4]`. */
+const NUMBER = /(?:\+[ \t]*)?(?:-[ \t]*)?(?:0[xX][0-9a-fA-F]+|\d+)\b/y;
 const WORD = /\.?[A-Za-z_][\w.]*/y;
 /** `pc+17`, `+17`, a label, `bpf_map_lookup_elem#1`, `kernel-function#77`, `0x1`. */
 const TARGET = /(?:pc)?[-+]\d+\b|0[xX][0-9a-fA-F]+\b|\d+\b|kernel-function#\d+|[A-Za-z_.$][\w.$]*(?:#\d+)?/y;
@@ -27,8 +28,8 @@ const TARGET = /(?:pc)?[-+]\d+\b|0[xX][0-9a-fA-F]+\b|\d+\b|kernel-function#\d+|[
 const BEFORE_TARGET = new Set(["goto", "gotol", "may_goto", "call"]);
 
 const numberOf = (text: string): bigint => {
-  const digits = text.replace(/^[-+]?[ \t]*/, "");
-  return text.startsWith("-") ? -BigInt(digits) : BigInt(digits);
+  const digits = BigInt(text.replace(/[-+ \t]/g, ""));
+  return text.includes("-") ? -digits : digits;
 };
 
 /**

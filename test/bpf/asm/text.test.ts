@@ -150,6 +150,11 @@ describe("assembleText()", () => {
     assert.equal(reads("0: (b7) r1 = 5"), reads("r1 = 5"));
   });
 
+  it("reads negative numbers behind a plus sign", () => {
+    const text = "r0 = *(u16 *)skb[r0 + -1]\n";
+    assert.equal(disassemble(assembleText(text), { numbers: false, origins: false }), text);
+  });
+
   it("reaches far labels", () => {
     const { code } = assembleText(`if r1 == 1 goto end\n${"r0 = 0\n".repeat(40_000)}exit\nend: r0 = 1\nexit`);
     assert.equal(code.length / 8, 40_005);
