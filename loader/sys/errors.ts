@@ -27,13 +27,16 @@ export const ERRNO = {
   ENOTSUPP: 524,
 } as const;
 
-const NAMES = getSystemErrorMap();
+/** libuv's names, but where it has another one than the kernel or none. */
+const NAMES: ReadonlyMap<number, readonly [name: string, meaning: string]> = new Map([
+  ...[...getSystemErrorMap()].map(([errno, names]) => [-errno, names] as const),
+  [ERRNO.EOPNOTSUPP, ["EOPNOTSUPP", "operation not supported"]],
+  [ERRNO.ENOTSUPP, ["ENOTSUPP", "operation not supported"]],
+]);
 
 /** Name and meaning of a positive errno. */
 export const describeErrno = (errno: number): readonly [name: string, meaning: string] =>
-  errno === ERRNO.ENOTSUPP
-    ? ["ENOTSUPP", "operation is not supported"]
-    : (NAMES.get(-errno) ?? [`errno ${errno}`, "unknown error"]);
+  NAMES.get(errno) ?? [`errno ${errno}`, "unknown error"];
 
 /** A system call that the kernel refused. */
 export class SyscallError extends OffloadError {

@@ -1,0 +1,138 @@
+// Network namespaces: make one, run something inside, always come back. setns() affects the calling thread only; sockets
+// and links opened inside stay in that namespace for ever, which is what makes this useful.
+
+import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
+import { RangeViolation } from "ebpf-assembler";
+import { check, ERRNO } from "../sys/errors.js";
+import { cString } from "../sys/bpf.js";
+import { Fd } from "../sys/fd.js";
+import type { Sys } from "../sys/sys.js";
+
+const CLONE_NEWNET = 0x40000000;
+const O_RDONLY_CLOEXEC = 0o2000000;
+const AT_FDCWD = -100;
+const MS_BIND = 0x1000;
+const MS_REC = 0x4000;
+const MS_SHARED = 1 << 20;
+const MNT_DETACH = 2;
+
+/** Where iproute2 looks for named namespaces. */
+const RUN_DIR = "/var/run/netns";
+const OWN = "/proc/thread-self/ns/net";
+
+const openNamespace = (sys: Sys, path: string, what: string): Fd => {
+  const bytes = cString(path);
+  return new Fd(
+    sys,
+    check(sys.call("openat", AT_FDCWD, sys.address(bytes), O_RDONLY_CLOEXEC), `open ${what}`, "openat()"),
+    what,
+  );
+};
+
+const mount = (sys: Sys, source: string, target: string, type: string, flags: number): number => {
+  const [s, t, y] = [cString(source), cString(target), cString(type)];
+  const result = sys.call("mount", sys.address(s), sys.address(t), sys.address(y), flags, 0);
+  void [s, t, y].length;
+  return result;
+};
+
+/** As `ip netns add`: the directory must be a shared mount for namespaces to be seen from other mount namespaces. */
+const mountRunDir = (sys: Sys): void => {
+  mkdirSync(RUN_DIR, { recursive: true, mode: 0o755 });
+  if (mount(sys, "", RUN_DIR, "none", MS_SHARED | MS_REC) >= 0) return;
+  check(mount(sys, RUN_DIR, RUN_DIR, "none", MS_BIND | MS_REC), `bind ${RUN_DIR} to itself`, "mount()");
+  check(mount(sys, "", RUN_DIR, "none", MS_SHARED | MS_REC), `share ${RUN_DIR}`, "mount()");
+};
+
+/**
+ * A network namespace. Disposing closes the descriptor and, for one that {@link Netns.create} gave a name, removes the
+ * name; the kernel frees the namespace with its interfaces when no process, socket or descriptor uses it any more.
+ */
+export class Netns implements Disposable {
+  private constructor(
+    readonly sys: Sys,
+    private readonly fd: Fd,
+    /** As `ip netns` shows it; undefined for an anonymous one. */
+    readonly name: string | undefined,
+    private readonly isNameOurs: boolean,
+  ) {}
+
+  /** The namespace of the calling thread. */
+  static current(sys: Sys): Netns {
+    return new Netns(sys, openNamespace(sys, OWN, "the current network namespace"), undefined, false);
+  }
+
+  /** An existing named namespace. @throws {@link SyscallError} */
+  static open(sys: Sys, name: string): Netns {
+    return new Netns(sys, openNamespace(sys, `${RUN_DIR}/${name}`, `network namespace ${name}`), name, false);
+  }
+
+  /**
+   * A new namespace, named as by `ip netns add` or anonymous.
+   * @throws {@link SyscallError}; nothing stays behind
+   */
+  static create(sys: Sys, name?: string): Netns {
+    if (name !== undefined && !/^[A-Za-z0-9_.-]{1,64}$/.test(name))
+      throw new RangeViolation(`Bad network namespace name ${JSON.stringify(name)}: want 1 to 64 of [A-Za-z0-9_.-]`);
+    const action = `create network namespace${name === undefined ? "" : ` ${name}`}`;
+    using home = Netns.current(sys);
+    const path = `${RUN_DIR}/${name}`;
+    if (name !== undefined) {
+      mountRunDir(sys);
+      closeSync(openSync(path, "wx", 0o444));
+    }
+    try {
+      check(sys.call("unshare", CLONE_NEWNET), action, "unshare()");
+      try {
+        const fd = openNamespace(sys, OWN, "the new network namespace");
+        try {
+          if (name !== undefined) check(mount(sys, OWN, path, "none", MS_BIND), action, "mount()");
+          return new Netns(sys, fd, name, name !== undefined);
+        } catch (error) {
+          fd[Symbol.dispose]();
+          throw error;
+        }
+      } finally {
+        home.enter();
+      }
+    } catch (error) {
+      if (name !== undefined) rmSync(path, { force: true });
+      throw error;
+    }
+  }
+
+  /** The descriptor, for netlink attributes. @throws {@link ClosedError} */
+  get fdNumber(): number {
+    return this.fd.n;
+  }
+
+  private enter(): void {
+    check(this.sys.call("setns", this.fd.n, CLONE_NEWNET), `enter ${this.fd.what}`, "setns()");
+  }
+
+  /**
+   * Runs `body` inside and comes back, whatever happens. Processes spawned by it start inside. `body` must be synchronous:
+   * what it awaited would run outside.
+   */
+  run<T>(body: () => T extends PromiseLike<unknown> ? never : T): T {
+    using home = Netns.current(this.sys);
+    this.enter();
+    try {
+      return body();
+    } finally {
+      home.enter();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.fd.isOpen) return;
+    this.fd[Symbol.dispose]();
+    if (!this.isNameOurs || this.name === undefined) return;
+    const path = `${RUN_DIR}/${this.name}`;
+    const target = cString(path);
+    const result = this.sys.call("umount2", this.sys.address(target), MNT_DETACH);
+    if (result !== -ERRNO.EINVAL && result !== -ERRNO.ENOENT)
+      check(result, `remove network namespace ${this.name}`, "umount2()");
+    rmSync(path, { force: true });
+  }
+}
