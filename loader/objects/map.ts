@@ -223,6 +223,20 @@ export class BpfMap implements Disposable {
   }
 
   /**
+   * Removes `key` and reads its last value into {@link value}, in one step. Hash maps only; Linux 5.14.
+   * @returns false when there is no such key
+   * @throws {@link SyscallError}
+   */
+  take(key: Uint8Array): boolean {
+    void this.fd.n;
+    this.putKey(key);
+    const result = this.sys.bpf(ELEM.LOOKUP_AND_DELETE, this.base + HOT.lookup, ELEM.size);
+    if (result === -ERRNO.ENOENT) return false;
+    if (result < 0) throw this.failed("take from", "MAP_LOOKUP_AND_DELETE_ELEM", -result);
+    return true;
+  }
+
+  /**
    * Removes `key`.
    * @returns false when there is no such key
    * @throws {@link SyscallError}, among them EINVAL for arrays, whose elements cannot be removed

@@ -19,6 +19,16 @@ describe("BpfMap", () => {
     assert.equal(map.lookup(u32(7)), false);
   });
 
+  it("take() removes an entry and leaves its value", () => {
+    using map = BpfMap.create(sys, mapSpec("taken"));
+    map.update(u32(7), u64(9n));
+    map.value.fill(0);
+    assert.equal(map.take(u32(7)), true);
+    assert.deepEqual(map.value, u64(9n));
+    assert.equal(map.lookup(u32(7)), false);
+    assert.equal(map.take(u32(7)), false);
+  });
+
   it("takes key and value from its own buffers without a copy", () => {
     using map = BpfMap.create(sys, mapSpec("own"));
     map.key.set(u32(3));

@@ -1,0 +1,147 @@
+// Where the megaflows of one subtable lie in the kernel, and what user space remembers of each. This store is a kernel hash
+// map; another one needs the same five operations and the emitter's matching look-up, nothing else.
+//
+// Statistics are exact: an entry's counters are read for the last time by the same system call that takes it out. A
+// packet that is inside the program on another CPU at that moment (less than a microsecond) can still add to the
+// entry; the kernel gives no way to see that.
+
+import { VALUE, putCompactKey, type Subtable } from "#compiler";
+import { walk, WalkBuffers, type BpfMap } from "libbpf-ts";
+
+/** One entry in the kernel. Counters are those read last. */
+export class Placement<Owner> {
+  packets = 0;
+  bytes = 0;
+
+  constructor(
+    readonly owner: Owner,
+    readonly store: SubtableStore<Owner>,
+    /** Compact key, one character a byte. */
+    readonly key: string,
+  ) {}
+}
+
+/** Told about every placement whose counters rose: by how much. */
+export type OnTraffic<Owner> = (placement: Placement<Owner>, packets: number, bytes: number) => void;
+
+/** Entries read per system call: bounded so that one step of a sweep takes about a millisecond. */
+const SWEEP_BATCH = 2048;
+
+/** A little-endian u64 as a number; exact below 2^53. */
+const readU64 = (view: DataView, at: number): number =>
+  view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
+
+export class SubtableStore<Owner> implements Disposable {
+  private readonly placements = new Map<string, Placement<Owner>>();
+  private readonly keyBuffer: Buffer;
+  private readonly value: DataView;
+  /** Packets that hit this subtable, as far as counters were read. */
+  hits = 0;
+
+  /** @param map - owned from now on */
+  constructor(
+    readonly table: Subtable,
+    private readonly map: BpfMap,
+  ) {
+    const { key, value } = map;
+    this.keyBuffer = Buffer.from(key.buffer, key.byteOffset, key.length);
+    this.value = new DataView(value.buffer, value.byteOffset, value.length);
+  }
+
+  get size(): number {
+    return this.placements.size;
+  }
+
+  /** Bytes that the entries take at most, for memory reports: keys and values. */
+  get memoryBytes(): number {
+    return this.placements.size * (this.map.keySize + this.map.valueSize);
+  }
+
+  [Symbol.iterator](): Iterator<Placement<Owner>> {
+    return this.placements.values();
+  }
+
+  /** The entry that a packet with this full key would hit here. */
+  find(fullKey: Uint8Array): Placement<Owner> | undefined {
+    return this.placements.get(this.keyOf(fullKey));
+  }
+
+  /** The compact key of a full key, as text; leaves its bytes in the map's key buffer. */
+  private keyOf(fullKey: Uint8Array): string {
+    putCompactKey(this.table, fullKey, this.map.key);
+    return this.keyBuffer.toString("latin1");
+  }
+
+  /**
+   * Puts an entry in, with counters of zero.
+   * @param fill - writes shape and arguments into the value, which is zero
+   * @returns the placement, or the errno when the kernel refused
+   */
+  put(fullKey: Uint8Array, owner: Owner, fill: (value: DataView) => void): Placement<Owner> | number {
+    const key = this.keyOf(fullKey);
+    this.map.value.fill(0);
+    fill(this.value);
+    const errno = this.map.tryUpdate(this.map.key, this.map.value);
+    if (errno !== 0) return errno;
+    const placement = new Placement(owner, this, key);
+    this.placements.set(key, placement);
+    return placement;
+  }
+
+  /**
+   * Takes an entry out and reports what it counted since it was read last.
+   * @returns false when the kernel had no such entry
+   */
+  take(placement: Placement<Owner>, onTraffic: OnTraffic<Owner>): boolean {
+    if (this.placements.get(placement.key) === placement) this.placements.delete(placement.key);
+    this.keyBuffer.write(placement.key, "latin1");
+    if (!this.map.take(this.map.key)) return false;
+    this.report(placement, this.value, 0, onTraffic);
+    return true;
+  }
+
+  /** Reads one entry's counters now. @returns false when the kernel has no such entry */
+  read(placement: Placement<Owner>, onTraffic: OnTraffic<Owner>): boolean {
+    this.keyBuffer.write(placement.key, "latin1");
+    if (!this.map.lookup(this.map.key)) return false;
+    this.report(placement, this.value, 0, onTraffic);
+    return true;
+  }
+
+  private report(placement: Placement<Owner>, view: DataView, at: number, onTraffic: OnTraffic<Owner>): void {
+    const packets = readU64(view, at + VALUE.packets);
+    const bytes = readU64(view, at + VALUE.bytes);
+    if (packets === placement.packets && bytes === placement.bytes) return;
+    const newPackets = packets - placement.packets;
+    const newBytes = bytes - placement.bytes;
+    placement.packets = packets;
+    placement.bytes = bytes;
+    this.hits += newPackets;
+    onTraffic(placement, newPackets, newBytes);
+  }
+
+  /**
+   * Reads all counters, many entries a step; between two steps anything may happen to the store. Yields how many
+   * entries a step read.
+   */
+  *sweep(onTraffic: OnTraffic<Owner>): Generator<number> {
+    if (this.placements.size === 0) return;
+    const { keySize, valueSize } = this.map;
+    const buffers = new WalkBuffers(keySize, valueSize, Math.min(SWEEP_BATCH, Math.max(64, this.placements.size)));
+    for (const { count, keys, values } of walk(this.map, buffers)) {
+      const text = Buffer.from(keys.buffer, keys.byteOffset, keys.length);
+      const view = new DataView(values.buffer, values.byteOffset, values.length);
+      for (let i = 0; i < count; i++) {
+        const placement = this.placements.get(text.toString("latin1", i * keySize, (i + 1) * keySize));
+        if (placement !== undefined) this.report(placement, view, i * valueSize, onTraffic);
+      }
+      yield count;
+    }
+  }
+
+  /** Closes the map; entries vanish with the last program that uses it. */
+  [Symbol.dispose](): void {
+    this.placements.clear();
+    this.map[Symbol.dispose]();
+  }
+}
