@@ -1,5 +1,7 @@
 // Compiles OpenFlow tables into eBPF objects. Pure: no clock, no randomness, no environment, no I/O outside cli.ts.
 
+export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
+
 export * from "./datapath/abi.js";
 export * from "./datapath/key.js";
 export * from "./datapath/plan.js";
@@ -11,7 +13,16 @@ export * from "./openflow/flow.js";
 export * from "./openflow/types.js";
 export * from "./packet/extract.js";
 export * from "./packet/header.js";
-export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
 export * from "./packet/pcap.js";
+export * from "./pipeline/action-set.js";
+export * from "./pipeline/carriers.js";
+export * from "./pipeline/classifier.js";
+export * from "./pipeline/credit.js";
 export * from "./pipeline/dp-action.js";
+export * from "./pipeline/group-table.js";
+export * from "./pipeline/mac-learning.js";
+export * from "./pipeline/ovs-hash.js";
+export * from "./pipeline/switch.js";
+export * from "./pipeline/table.js";
+export * from "./pipeline/translate.js";
 export * from "./targets/index.js";

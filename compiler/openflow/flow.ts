@@ -89,6 +89,9 @@ export type FlowWords = Uint32Array;
 /** A flow of zeros: no packet, or a mask that matches anything. */
 export const newFlow = (): FlowWords => new Uint32Array(FLOW_WORDS);
 
+/** Makes `to` equal to `from`. */
+export const copyFlow = (to: FlowWords, from: FlowWords): void => to.set(from);
+
 /** The bits `at`..`at+bits` (at most 32, may straddle two words) as an unsigned number. */
 export const getBits = (flow: FlowWords, at: number, bits: number): number => {
   const word = at >>> 5;

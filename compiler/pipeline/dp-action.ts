@@ -43,10 +43,11 @@ export type DpAction =
       readonly family: "ipv4" | "ipv6" | "arp" | "other";
       readonly proto: number;
     }
+  /** `tci` as it goes onto the wire: pcp(3), 0, vid(12); the bit that flows keep as "present" is not in it. */
   | { readonly kind: "push_vlan"; readonly tpid: number; readonly tci: number }
   | { readonly kind: "pop_vlan" }
   | {
-      /** Copy to the controller. */
+      /** Copy to the controller. `reason`: no_match, action, invalid_ttl, action_set, group, packet_out, explicit_miss. */
       readonly kind: "controller";
       readonly reason: string;
       readonly maxLen: number;

@@ -1,0 +1,141 @@
+// Tuple-space classifier: finds the rule of highest priority that matches a flow, and which bits of the flow decided.
+// One subtable per mask, highest priority first; stages and prefix tries keep the deciding bits few. It guarantees that
+// any flow equal to the looked-up one in the bits it adds to the mask gets the same answer. Methods as in OVS
+// lib/classifier.h; no look-up allocates.
+
+import { FLOW, FLOW_WORDS, newFlow, type FlowWords } from "../openflow/flow.js";
+import type { Match } from "../openflow/types.js";
+import { PrefixTrie, TrieAnswer } from "./prefix-trie.js";
+import { Subtable, TRIE_MEMBERS, type Classifiable, type TrieAnswers } from "./subtable.js";
+
+export type { Classifiable } from "./subtable.js";
+
+const TRIE_WORDS = TRIE_MEMBERS.map((member) => FLOW[member].at >>> 5);
+
+const keyOf = (mask: FlowWords): string => mask.join(",");
+
+/** The tries of one classifier, and their answers for one flow. */
+class Tries implements TrieAnswers {
+  readonly #tries = TRIE_MEMBERS.map((member) => new PrefixTrie(FLOW[member].bits));
+  readonly #answers = TRIE_MEMBERS.map(() => new TrieAnswer());
+  #flow: FlowWords = newFlow();
+  #answered = 0;
+
+  start(flow: FlowWords): void {
+    this.#flow = flow;
+    this.#answered = 0;
+  }
+
+  of(trie: number): TrieAnswer {
+    const answer = this.#answers[trie]!;
+    if ((this.#answered & (1 << trie)) === 0) {
+      this.#tries[trie]!.lookup(this.#flow, TRIE_WORDS[trie]!, answer);
+      this.#answered |= 1 << trie;
+    }
+    return answer;
+  }
+
+  change(how: "insert" | "remove", value: FlowWords, prefixLengths: readonly number[]): void {
+    for (const [trie, length] of prefixLengths.entries()) {
+      if (length > 0) this.#tries[trie]![how](value, TRIE_WORDS[trie]!, length);
+    }
+  }
+}
+
+/** Whether every flow that `specific` matches is matched by `general` too. */
+export const isSubset = (specific: Match, general: Match): boolean => {
+  for (let word = 0; word < FLOW_WORDS; word++) {
+    const mask = general.mask[word]!;
+    if ((mask & ~specific.mask[word]!) !== 0) return false;
+    if (((specific.value[word]! ^ general.value[word]!) & mask) !== 0) return false;
+  }
+  return true;
+};
+
+/** Whether some flow is matched by both. */
+export const overlaps = (a: Match, b: Match): boolean => {
+  for (let word = 0; word < FLOW_WORDS; word++) {
+    if (((a.value[word]! ^ b.value[word]!) & a.mask[word]! & b.mask[word]!) !== 0) return false;
+  }
+  return true;
+};
+
+export class Classifier<R extends Classifiable> {
+  readonly #byMask = new Map<string, Subtable<R>>();
+  /** Highest maximal priority first. */
+  #subtables: Subtable<R>[] = [];
+  readonly #tries = new Tries();
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Number of different masks. */
+  get masks(): number {
+    return this.#subtables.length;
+  }
+
+  /** The rule with exactly this match and priority. */
+  find(match: Match, priority: number): R | undefined {
+    return this.#byMask.get(keyOf(match.mask))?.find(match.value, priority);
+  }
+
+  /** Adds `rule`; {@link find} must give nothing for it. */
+  insert(rule: R): void {
+    const key = keyOf(rule.match.mask);
+    let subtable = this.#byMask.get(key);
+    if (subtable === undefined) {
+      subtable = new Subtable<R>(rule.match.mask);
+      this.#byMask.set(key, subtable);
+      this.#subtables.push(subtable);
+    }
+    const before = subtable.maxPriority;
+    subtable.insert(rule);
+    if (subtable.maxPriority !== before) this.#sort();
+    this.#tries.change("insert", rule.match.value, subtable.prefixLengths);
+    this.#size++;
+  }
+
+  /** Takes out `rule`, which must be in. */
+  remove(rule: R): void {
+    const key = keyOf(rule.match.mask);
+    const subtable = this.#byMask.get(key)!;
+    const before = subtable.maxPriority;
+    subtable.remove(rule);
+    this.#tries.change("remove", rule.match.value, subtable.prefixLengths);
+    if (subtable.size === 0) {
+      this.#byMask.delete(key);
+      this.#subtables = this.#subtables.filter((other) => other !== subtable);
+    } else if (subtable.maxPriority !== before) this.#sort();
+    this.#size--;
+  }
+
+  /**
+   * The rule of highest priority that matches; of several with that priority, any one, always the same.
+   *
+   * @param wc - gets the bits that decided or-ed in
+   */
+  lookup(flow: FlowWords, wc: FlowWords): R | undefined {
+    this.#tries.start(flow);
+    let best: R | undefined;
+    let priority = -1;
+    for (const subtable of this.#subtables) {
+      if (subtable.maxPriority <= priority) break;
+      const rule = subtable.lookup(flow, wc, this.#tries);
+      if (rule !== undefined && rule.priority > priority) {
+        best = rule;
+        priority = rule.priority;
+      }
+    }
+    return best;
+  }
+
+  *[Symbol.iterator](): Generator<R> {
+    for (const subtable of this.#subtables) yield* subtable.rules();
+  }
+
+  #sort(): void {
+    this.#subtables.sort((a, b) => b.maxPriority - a.maxPriority);
+  }
+}

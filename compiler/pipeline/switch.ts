@@ -1,0 +1,308 @@
+// One OpenFlow switch as data: ports, tables, groups, MAC table. It holds the state that translation reads and the
+// commands that change it; it has no clock (callers pass the time) and does no I/O. `version` rises with every change
+// after which a translation may come out otherwise.
+
+import { RangeViolation } from "ebpf-assembler";
+import { newFlow } from "../openflow/flow.js";
+import { PORT, type Action, type Flow, type Group, type Match } from "../openflow/types.js";
+import { groupEntry, type GroupEntry } from "./group-table.js";
+import { MacTable } from "./mac-learning.js";
+import { FlowModError, ruleOf, Table, usesGroup, visitActions, type Rule, type RuleFilter } from "./table.js";
+
+/** Flags of a port (OpenFlow `ofp_port_config`). */
+export interface PortConfig {
+  readonly portDown: boolean;
+  readonly noReceive: boolean;
+  readonly noForward: boolean;
+  readonly noFlood: boolean;
+  readonly noPacketIn: boolean;
+}
+
+export interface Port {
+  /** OpenFlow port number; PORT.LOCAL for the bridge's own. */
+  readonly number: number;
+  readonly name: string;
+  /** Link state: what fast failover looks at. */
+  readonly up: boolean;
+  readonly config: PortConfig;
+}
+
+export const DEFAULT_PORT_CONFIG: PortConfig = {
+  portDown: false,
+  noReceive: false,
+  noForward: false,
+  noFlood: false,
+  noPacketIn: false,
+};
+
+/** What a switch without flows does: act as a learning switch, or drop. */
+export type FailMode = "standalone" | "secure";
+
+/** Tables 0 to 253; OVS keeps 254 to itself and 255 means all. */
+export const N_TABLES = 254;
+
+/** Why a rule left its table; OpenFlow's flow-removed reasons. */
+export type RemovalReason = "idle_timeout" | "hard_timeout" | "delete" | "group_delete";
+
+const CATCH_ALL: Match = { value: newFlow(), mask: newFlow() };
+
+/** What a switch in standalone mode does before it has flows. */
+const STANDALONE_FLOW: Flow = {
+  table: 0,
+  priority: 0,
+  cookie: 0n,
+  idleTimeout: 0,
+  hardTimeout: 0,
+  importance: 0,
+  flags: [],
+  match: CATCH_ALL,
+  actions: [{ kind: "output", port: PORT.NORMAL, maxLen: 0 }],
+};
+
+export interface SwitchOptions {
+  readonly name?: string;
+  readonly failMode?: FailMode;
+  /** Whether NORMAL forwards frames to reserved multicast addresses (other-config:forward-bpdu). */
+  readonly forwardBpdu?: boolean;
+  readonly macs?: { readonly agingS?: number; readonly size?: number };
+}
+
+export class Switch {
+  readonly name: string;
+  readonly failMode: FailMode;
+  readonly forwardBpdu: boolean;
+  readonly macs: MacTable;
+  readonly #tables: (Table | undefined)[] = [];
+  readonly #groups = new Map<number, GroupEntry>();
+  readonly #ports = new Map<number, Port>();
+  /** Ports by ascending number: the order of FLOOD and ALL. */
+  #portList: readonly Port[] = [];
+  readonly #expirable = new Set<Rule>();
+  readonly #standalone = ruleOf(STANDALONE_FLOW, 0, true);
+  #changes = 0;
+  #rules = 0;
+
+  constructor(options: SwitchOptions = {}) {
+    this.name = options.name ?? "br0";
+    this.failMode = options.failMode ?? "secure";
+    this.forwardBpdu = options.forwardBpdu ?? false;
+    this.macs = new MacTable(options.macs);
+  }
+
+  /** Rises with every change that can alter a translation: rules, groups, ports, learned addresses. */
+  get version(): number {
+    return this.#changes + this.macs.version;
+  }
+
+  /** Number of rules in all tables. */
+  get size(): number {
+    return this.#rules;
+  }
+
+  // Ports
+
+  /** Adds a port, or changes the one with its number. */
+  setPort(port: {
+    readonly number: number;
+    readonly name?: string;
+    readonly up?: boolean;
+    readonly config?: Partial<PortConfig>;
+  }): Port {
+    const old = this.#ports.get(port.number);
+    const full: Port = {
+      number: port.number,
+      name: port.name ?? old?.name ?? (port.number === PORT.LOCAL ? this.name : `p${port.number}`),
+      up: port.up ?? old?.up ?? true,
+      config: { ...(old?.config ?? DEFAULT_PORT_CONFIG), ...port.config },
+    };
+    this.#ports.set(port.number, full);
+    this.#portsChanged();
+    return full;
+  }
+
+  /** Takes a port out, and forgets the addresses learned on it. */
+  removePort(number: number): void {
+    if (!this.#ports.delete(number)) return;
+    this.macs.flush(number);
+    this.#portsChanged();
+  }
+
+  port(number: number): Port | undefined {
+    return this.#ports.get(number);
+  }
+
+  /** Ports by ascending number. */
+  get ports(): readonly Port[] {
+    return this.#portList;
+  }
+
+  // Rules
+
+  /** Table `id`, made when first asked for. */
+  table(id: number): Table {
+    if (!Number.isInteger(id) || id < 0 || id >= N_TABLES) {
+      throw new FlowModError("bad_table_id", `Cannot use table ${id}: want 0 to ${N_TABLES - 1}`);
+    }
+    return (this.#tables[id] ??= new Table(id));
+  }
+
+  /** The tables that exist, by number. */
+  *tables(): Generator<Table> {
+    for (const table of this.#tables) if (table !== undefined) yield table;
+  }
+
+  /** All rules of the user, table by table. */
+  *rules(): Generator<Rule> {
+    for (const table of this.tables()) yield* table.rules;
+  }
+
+  /** Table `id` as translation sees it: nothing when it holds no rule. */
+  tableIfAny(id: number): Table | undefined {
+    return this.#tables[id];
+  }
+
+  /** The rule that handles every packet while there are no flows, in standalone mode. */
+  get standaloneRule(): Rule | undefined {
+    return this.#rules === 0 && this.failMode === "standalone" ? this.#standalone : undefined;
+  }
+
+  /**
+   * Adds one flow, in place of an identical one.
+   *
+   * @throws {@link FlowModError} for an overlap it asked to be checked for, a table that is not, an unknown group
+   */
+  add(flow: Flow, nowMs: number): Rule {
+    this.#checkActions(flow.actions);
+    const { rule, replaced } = this.table(flow.table).add(flow, nowMs);
+    if (replaced === undefined) this.#rules++;
+    else this.#expirable.delete(replaced);
+    this.#track(rule);
+    this.#changes++;
+    return rule;
+  }
+
+  /**
+   * Gives the rules that `flow.match` covers (strict: the one that equals it in match and priority) other actions. When
+   * there is none, the flow is added, if `addIfMissing`, as OpenFlow 1.0 has it.
+   */
+  modify(
+    flow: Flow,
+    nowMs: number,
+    options: {
+      readonly strict?: boolean;
+      readonly addIfMissing?: boolean;
+      readonly newCookie?: boolean;
+    } & RuleFilter = {},
+  ): Rule[] {
+    this.#checkActions(flow.actions);
+    const table = this.table(flow.table);
+    const old = table.collect(flow.match, flow.priority, options.strict ?? false, options);
+    if (old.length === 0) return options.addIfMissing === true ? [this.add(flow, nowMs)] : [];
+    this.#changes++;
+    return old.map((rule) => {
+      this.#expirable.delete(rule);
+      const changed = table.modify(rule, flow, nowMs, options.newCookie ?? false);
+      this.#track(changed);
+      return changed;
+    });
+  }
+
+  /** Deletes the rules that `match` covers (strict: the one that equals it), in one table or in all. */
+  delete(
+    match: Match,
+    options: { readonly table?: number; readonly priority?: number; readonly strict?: boolean } & RuleFilter = {},
+  ): Rule[] {
+    const tables = options.table === undefined ? [...this.tables()] : [this.table(options.table)];
+    const rules = tables.flatMap((table) =>
+      table.collect(match, options.priority ?? 0, options.strict ?? false, options),
+    );
+    for (const rule of rules) this.#remove(rule);
+    return rules;
+  }
+
+  /**
+   * Takes out the rules whose time is over. Idle time counts from the last credited packet: credit first.
+   *
+   * @returns the rules, with the reason of each
+   */
+  expire(nowMs: number): { readonly rule: Rule; readonly reason: RemovalReason }[] {
+    const expired: { rule: Rule; reason: RemovalReason }[] = [];
+    for (const rule of this.#expirable) {
+      if (rule.hardTimeout > 0 && nowMs > rule.modifiedMs + rule.hardTimeout * 1000) {
+        expired.push({ rule, reason: "hard_timeout" });
+      } else if (rule.idleTimeout > 0 && nowMs > rule.usedMs + rule.idleTimeout * 1000) {
+        expired.push({ rule, reason: "idle_timeout" });
+      }
+    }
+    for (const { rule } of expired) this.#remove(rule);
+    this.macs.expire(nowMs);
+    return expired;
+  }
+
+  // Groups
+
+  group(id: number): GroupEntry | undefined {
+    return this.#groups.get(id);
+  }
+
+  groups(): Iterable<GroupEntry> {
+    return this.#groups.values();
+  }
+
+  /** @throws {@link RangeViolation} when the group exists */
+  addGroup(group: Group, nowMs: number): GroupEntry {
+    if (this.#groups.has(group.id)) throw new RangeViolation(`Cannot add group ${group.id}: it exists already`);
+    return this.#putGroup(groupEntry(group, nowMs));
+  }
+
+  /** @throws {@link RangeViolation} when there is no such group */
+  modifyGroup(group: Group, nowMs: number): GroupEntry {
+    const old = this.#groups.get(group.id);
+    if (old === undefined) throw new RangeViolation(`Cannot modify group ${group.id}: there is no such group`);
+    old.removed = true;
+    return this.#putGroup(groupEntry(group, nowMs));
+  }
+
+  /** Deletes a group, and as OVS does the rules that use it. Returns those. */
+  deleteGroup(id: number): Rule[] {
+    const old = this.#groups.get(id);
+    if (old === undefined) return [];
+    old.removed = true;
+    this.#groups.delete(id);
+    this.#changes++;
+    const rules = [...this.rules()].filter((rule) => usesGroup(rule.actions, id));
+    for (const rule of rules) this.#remove(rule);
+    return rules;
+  }
+
+  #putGroup(entry: GroupEntry): GroupEntry {
+    for (const { bucket } of entry.buckets) this.#checkActions(bucket.actions, entry.group.id);
+    this.#groups.set(entry.group.id, entry);
+    this.#changes++;
+    return entry;
+  }
+
+  #checkActions(actions: readonly Action[], defining?: number): void {
+    visitActions(actions, (action) => {
+      if (action.kind === "group" && action.group !== defining && !this.#groups.has(action.group)) {
+        throw new FlowModError("bad_out_group", `Cannot use group ${action.group}: there is no such group`);
+      }
+    });
+  }
+
+  #track(rule: Rule): void {
+    if (rule.idleTimeout > 0 || rule.hardTimeout > 0) this.#expirable.add(rule);
+  }
+
+  #remove(rule: Rule): void {
+    this.table(rule.table).remove(rule);
+    this.#expirable.delete(rule);
+    this.#rules--;
+    this.#changes++;
+  }
+
+  #portsChanged(): void {
+    this.#portList = [...this.#ports.values()].sort((a, b) => a.number - b.number);
+    this.#changes++;
+  }
+}

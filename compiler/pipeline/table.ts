@@ -1,0 +1,192 @@
+// One flow table: rules, and the commands of a flow-mod on them, with the rules of OVS ofproto (add_flow_start,
+// modify_flows_start__, collect_rules_loose, collect_rules_strict).
+
+import { OffloadError } from "ebpf-assembler";
+import type { Action, Flow, FlowFlag, Match } from "../openflow/types.js";
+import { Classifier, isSubset, overlaps } from "./classifier.js";
+
+/** A flow in a table, with what has happened to it since. */
+export interface Rule {
+  readonly table: number;
+  readonly priority: number;
+  readonly match: Match;
+  readonly cookie: bigint;
+  readonly actions: readonly Action[];
+  /** Seconds; 0 = never. */
+  readonly idleTimeout: number;
+  readonly hardTimeout: number;
+  readonly importance: number;
+  readonly flags: readonly FlowFlag[];
+  /** Not of the user's making: not listed, not deleted, never expires. */
+  readonly hidden: boolean;
+  readonly source?: Flow["source"];
+  createdMs: number;
+  modifiedMs: number;
+  /** When last a packet was credited; {@link createdMs} before the first. */
+  usedMs: number;
+  packets: number;
+  bytes: number;
+  /** Out of its table: a translation that still holds it must not be used any more. */
+  removed: boolean;
+  /** The rule that took this one's place: packets still credited here belong to it. */
+  successor: { readonly rule: Rule; readonly keepCounts: boolean } | undefined;
+}
+
+/** Why a flow-mod was refused; the names are those of the OpenFlow errors. */
+export type FlowModProblem = "overlap" | "bad_table_id" | "bad_out_group" | "table_full";
+
+/** A flow-mod that the switch refuses. */
+export class FlowModError extends OffloadError {
+  readonly code = "EFLOWMOD";
+
+  constructor(
+    readonly problem: FlowModProblem,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** Which rules a modify or delete is about, beside the match. */
+export interface RuleFilter {
+  /** Only these bits of the cookie must be equal; default none. */
+  readonly cookie?: { readonly value: bigint; readonly mask: bigint };
+  /** Only rules that output to this port. */
+  readonly outPort?: number;
+  /** Only rules with this group among their actions. */
+  readonly outGroup?: number;
+}
+
+/** Calls `visit` with each action, those inside write_actions too. */
+export const visitActions = (actions: readonly Action[], visit: (action: Action) => void): void => {
+  for (const action of actions) {
+    visit(action);
+    if (action.kind === "write_actions") visitActions(action.actions, visit);
+  }
+};
+
+const mentions = (actions: readonly Action[], test: (action: Action) => boolean): boolean => {
+  let found = false;
+  visitActions(actions, (action) => (found ||= test(action)));
+  return found;
+};
+
+/** Whether an action list sends packets out of `port`. */
+export const outputsTo = (actions: readonly Action[], port: number): boolean =>
+  mentions(actions, (a) => a.kind === "output" && a.port === port);
+
+/** Whether an action list uses group `id`. */
+export const usesGroup = (actions: readonly Action[], id: number): boolean =>
+  mentions(actions, (a) => a.kind === "group" && a.group === id);
+
+const passes = (rule: Rule, filter: RuleFilter): boolean => {
+  const { cookie, outPort, outGroup } = filter;
+  if (rule.hidden) return false;
+  if (cookie !== undefined && ((rule.cookie ^ cookie.value) & cookie.mask) !== 0n) return false;
+  if (outPort !== undefined && !outputsTo(rule.actions, outPort)) return false;
+  return outGroup === undefined || usesGroup(rule.actions, outGroup);
+};
+
+/** A fresh rule made of a flow. */
+export const ruleOf = (flow: Flow, nowMs: number, hidden = false): Rule => ({
+  table: flow.table,
+  priority: flow.priority,
+  match: flow.match,
+  cookie: flow.cookie,
+  actions: flow.actions,
+  idleTimeout: flow.idleTimeout,
+  hardTimeout: flow.hardTimeout,
+  importance: flow.importance,
+  flags: flow.flags,
+  hidden,
+  ...(flow.source === undefined ? {} : { source: flow.source }),
+  createdMs: nowMs,
+  modifiedMs: nowMs,
+  usedMs: nowMs,
+  packets: 0,
+  bytes: 0,
+  removed: false,
+  successor: undefined,
+});
+
+/** What a modify leaves as it was. */
+const pickKept = (rule: Rule): Omit<Flow, "cookie" | "actions"> => ({
+  table: rule.table,
+  match: rule.match,
+  priority: rule.priority,
+  idleTimeout: rule.idleTimeout,
+  hardTimeout: rule.hardTimeout,
+  importance: rule.importance,
+  flags: rule.flags,
+  ...(rule.source === undefined ? {} : { source: rule.source }),
+});
+
+export class Table {
+  readonly rules = new Classifier<Rule>();
+
+  constructor(readonly id: number) {}
+
+  get size(): number {
+    return this.rules.size;
+  }
+
+  /**
+   * Adds a flow, in the place of one with the same match and priority, whose counters it takes over unless the flow
+   * says `reset_counts`.
+   *
+   * @throws {@link FlowModError} `overlap` when the flow says `check_overlap` and another of its priority overlaps
+   */
+  add(flow: Flow, nowMs: number): { readonly rule: Rule; readonly replaced?: Rule } {
+    const replaced = this.rules.find(flow.match, flow.priority);
+    if (replaced === undefined && flow.flags.includes("check_overlap")) {
+      for (const other of this.rules) {
+        if (other.priority === flow.priority && overlaps(other.match, flow.match)) {
+          throw new FlowModError(
+            "overlap",
+            `Cannot add a flow to table ${this.id}: another flow of priority ${flow.priority} overlaps it`,
+          );
+        }
+      }
+    }
+    const rule = ruleOf(flow, nowMs);
+    if (replaced === undefined) {
+      this.rules.insert(rule);
+      return { rule };
+    }
+    this.#replace(replaced, rule, !flow.flags.includes("reset_counts"));
+    return { rule, replaced };
+  }
+
+  /** Gives a rule other actions, and with `newCookie` another cookie; everything else of it stays, as in OVS. */
+  modify(old: Rule, flow: Flow, nowMs: number, newCookie: boolean): Rule {
+    const rule = ruleOf({ ...flow, ...pickKept(old), cookie: newCookie ? flow.cookie : old.cookie }, nowMs);
+    this.#replace(old, rule, !flow.flags.includes("reset_counts"));
+    rule.createdMs = old.createdMs;
+    return rule;
+  }
+
+  /** Takes `rule` out. */
+  remove(rule: Rule): void {
+    this.rules.remove(rule);
+    rule.removed = true;
+  }
+
+  /** The rules that a strict or loose modify or delete of `match` means. */
+  collect(match: Match, priority: number, strict: boolean, filter: RuleFilter): Rule[] {
+    if (strict) {
+      const rule = this.rules.find(match, priority);
+      return rule !== undefined && passes(rule, filter) ? [rule] : [];
+    }
+    return [...this.rules].filter((rule) => isSubset(rule.match, match) && passes(rule, filter));
+  }
+
+  #replace(old: Rule, rule: Rule, keepCounts: boolean): void {
+    this.remove(old);
+    this.rules.insert(rule);
+    old.successor = { rule, keepCounts };
+    rule.usedMs = old.usedMs;
+    if (!keepCounts) return;
+    rule.packets = old.packets;
+    rule.bytes = old.bytes;
+  }
+}

@@ -1,0 +1,139 @@
+// The reference translator: the semantics of the whole product. It takes one packet's flow through the OpenFlow tables
+// and says what the datapath must do with it, which bits of the flow mattered, and what else follows (statistics,
+// learned addresses). It behaves as OVS 3.1 does (ofproto/ofproto-dpif-xlate.h); known differences are listed in
+// docs/ovs-differences.md.
+//
+// It guarantees: any packet whose flow equals this one in the bits of the mask, on a switch of the same version, gets
+// the same actions, rules, groups and sightings apart from the values that the mask covers. Translating has no side
+// effect; credit.ts applies what a translation implies.
+
+import { FLOW, get, getBits, set, type FlowWords } from "../openflow/flow.js";
+import { IP_PROTO, NW_FRAG, VLAN_PRESENT } from "../openflow/numbers.js";
+import { PORT, type Action } from "../openflow/types.js";
+import { orderActionSet } from "./action-set.js";
+import { carrierOf } from "./carriers.js";
+import type { DpAction } from "./dp-action.js";
+import type { MacSighting } from "./mac-learning.js";
+import type { Switch } from "./switch.js";
+import type { Rule } from "./table.js";
+import { runActions } from "./xlate/actions.js";
+import { Context, PACKET_WORDS_AT, type GroupCredit, type Trace, type XlateError } from "./xlate/context.js";
+import { enterPipeline } from "./xlate/table-action.js";
+
+export { MAX_DEPTH, MAX_RESUBMITS, XLATE_ERROR_TEXT } from "./xlate/context.js";
+export type { GroupCredit, Trace, XlateError } from "./xlate/context.js";
+
+export interface Translation {
+  /** What the datapath does, in order; empty = drop. */
+  readonly actions: readonly DpAction[];
+  /** One bit per bit of the flow that influenced the result. A false 1 costs speed, a false 0 forwards wrongly. */
+  readonly mask: FlowWords;
+  /** Rules that the packet passed, in order, a rule as often as it was passed. */
+  readonly rules: readonly Rule[];
+  readonly groups: readonly GroupCredit[];
+  /** Source addresses that NORMAL saw. */
+  readonly learns: readonly MacSighting[];
+  /** Why no datapath hook can carry the actions, when none can. */
+  readonly slow?: string;
+  /** Why the translation was given up; the packet is dropped. */
+  readonly error?: XlateError;
+  /** The flow as the pipeline left it. */
+  readonly final: FlowWords;
+  /** {@link Switch.version} at the time. */
+  readonly version: number;
+}
+
+export interface TranslateOptions {
+  /** Carries out these actions instead of looking table 0 up: a packet-out. */
+  readonly actions?: readonly Action[];
+  readonly trace?: Trace;
+}
+
+/** Ethernet type in flows of frames without one (OVS FLOW_DL_TYPE_NONE). */
+const DL_TYPE_NONE = 0x05ff;
+
+const contexts = new WeakMap<Switch, Context>();
+
+const contextOf = (sw: Switch): Context => {
+  let ctx = contexts.get(sw);
+  if (ctx === undefined) contexts.set(sw, (ctx = new Context(sw, runActions)));
+  return ctx;
+};
+
+/** Whether the port that the packet came in by takes packets. A port that is not there does: it may be the controller. */
+const mayReceive = (ctx: Context): boolean => {
+  if (ctx.port(ctx.inPort)?.config.noReceive !== true) return true;
+  // Spanning tree frames have a flag of their own (no_recv_stp), which is never set here.
+  ctx.markAll("dl_dst");
+  const { at } = FLOW.dl_dst;
+  return (
+    ctx.dlType === DL_TYPE_NONE && getBits(ctx.flow, at, 16) === 0x0180 && getBits(ctx.flow, at + 16, 32) === 0xc2000000
+  );
+};
+
+/** What is looked at before anything else. */
+const startMask = (ctx: Context): void => {
+  ctx.markAll("in_port");
+  ctx.markAll("dl_type");
+  if (ctx.isIp) ctx.mark("nw_frag", NW_FRAG.ANY | NW_FRAG.LATER);
+};
+
+/** Brings the mask to what a datapath can look at. */
+const finishMask = (ctx: Context, flow: FlowWords): FlowWords => {
+  const mask = ctx.mask.slice();
+  // Metadata and registers are always 0 when a packet comes in.
+  for (let word = 1; word < PACKET_WORDS_AT; word++) mask[word] = 0;
+  const proto = get(flow, "nw_proto");
+  if (ctx.isIp && (proto === IP_PROTO.ICMP || proto === IP_PROTO.ICMPV6)) {
+    // Type and code are 8 bits in members of 16.
+    for (const member of ["tp_src", "tp_dst"] as const) set(mask, member, get(mask, member) & 0xff);
+  }
+  for (const member of ["vlan0_tci", "vlan1_tci"] as const) {
+    const tci = get(mask, member);
+    if (tci !== 0) set(mask, member, tci | VLAN_PRESENT);
+  }
+  if ((get(flow, "nw_frag") & NW_FRAG.LATER) !== 0) {
+    // A later fragment has no ports.
+    for (const member of ["tp_src", "tp_dst"] as const) set(mask, member, 0);
+  }
+  return mask;
+};
+
+/**
+ * Translates one packet through the tables of `sw`.
+ *
+ * @param flow - the packet's headers, as `extract` gives them; not kept, not modified
+ */
+export const translate = (sw: Switch, flow: FlowWords, options: TranslateOptions = {}): Translation => {
+  const ctx = contextOf(sw);
+  ctx.start(flow);
+  ctx.trace = options.trace;
+  ctx.inPacketOut = options.actions !== undefined;
+  set(ctx.flow, "actset_output", PORT.UNSET);
+  startMask(ctx);
+  if (options.actions === undefined) enterPipeline(ctx);
+  if (mayReceive(ctx)) {
+    runActions(ctx, options.actions ?? ctx.rule?.actions ?? [], false);
+    const actionSet = ctx.error === undefined ? orderActionSet(ctx.actionSet) : [];
+    if (actionSet.length > 0) {
+      ctx.inActionSet = true;
+      ctx.trace?.actionSet();
+      runActions(ctx, actionSet, false);
+      ctx.trace?.end();
+    }
+  }
+  const { error } = ctx;
+  const actions = error === undefined ? ctx.actions : [];
+  const { slow } = carrierOf(actions);
+  return {
+    actions,
+    mask: finishMask(ctx, flow),
+    rules: ctx.rules,
+    groups: ctx.groups,
+    learns: ctx.learns,
+    ...(slow === undefined ? {} : { slow }),
+    ...(error === undefined ? {} : { error }),
+    final: ctx.flow.slice(),
+    version: sw.version,
+  };
+};

@@ -1,0 +1,132 @@
+// What each OpenFlow action does to the flow in hand: one handler per kind.
+
+import { FLOW, getBits, set, setBits, setBytes } from "../../openflow/flow.js";
+import { NW_FRAG } from "../../openflow/numbers.js";
+import { PORT, type Action, type ActionKind } from "../../openflow/types.js";
+import type { Context } from "./context.js";
+import { runGroup } from "./group.js";
+import { decTtl, output, toController } from "./output.js";
+import { load, move, setField } from "./set-field.js";
+import { checkResources, tableAction } from "./table-action.js";
+import { popVlan, pushVlan, setVlan } from "./vlan.js";
+
+type ActionOf<K extends ActionKind, A = Action> = A extends { readonly kind: infer Kinds }
+  ? K extends Kinds
+    ? A
+    : never
+  : never;
+
+/** Returns true when the rest of the action list is not to be carried out. */
+type Handler<K extends ActionKind> = (ctx: Context, action: ActionOf<K>, inBucket: boolean) => boolean | void;
+
+/** Bits of nw_tos. */
+const DSCP = 0xfc;
+const ECN = 0x03;
+
+const setTos = (ctx: Context, bits: number, value: number): void => {
+  if (!ctx.isIp) return;
+  ctx.mark("nw_tos", bits);
+  const { at } = FLOW.nw_tos;
+  setBits(ctx.flow, at, 8, (getBits(ctx.flow, at, 8) & ~bits) | (value & bits));
+};
+
+const setPort = (ctx: Context, member: "tp_src" | "tp_dst", port: number): void => {
+  if (!ctx.isIp || (ctx.look("nw_frag") & NW_FRAG.LATER) !== 0) return;
+  ctx.markAll("nw_proto");
+  ctx.markAll(member);
+  set(ctx.flow, member, port);
+};
+
+const setMember = (ctx: Context, member: "dl_src" | "dl_dst" | "nw_src" | "nw_dst", value: Uint8Array): void => {
+  ctx.markAll(member);
+  setBytes(ctx.flow, FLOW[member].at, FLOW[member].bits, value);
+};
+
+const setAddress = (ctx: Context, member: "nw_src" | "nw_dst", addr: Uint8Array): void => {
+  if (ctx.dlType === 0x0800) setMember(ctx, member, addr);
+};
+
+/** `actset_output` follows the action set: its output port, unless a group overrides it. */
+const writeActions = (ctx: Context, actions: readonly Action[]): void => {
+  for (const action of actions) {
+    if (ctx.actionSetHasGroup) break;
+    if (action.kind === "output") set(ctx.flow, "actset_output", action.port);
+    else if (action.kind === "group") {
+      set(ctx.flow, "actset_output", PORT.UNSET);
+      ctx.actionSetHasGroup = true;
+    }
+  }
+  ctx.actionSet.push(...actions);
+};
+
+const writeMetadata = (ctx: Context, value: bigint, mask: bigint): void => {
+  const { at } = FLOW.metadata;
+  for (const [half, shift] of [
+    [0, 32n],
+    [32, 0n],
+  ] as const) {
+    const keep = ~Number((mask >> shift) & 0xffffffffn);
+    const add = Number(((value & mask) >> shift) & 0xffffffffn);
+    setBits(ctx.flow, at + half, 32, (getBits(ctx.flow, at + half, 32) & keep) | add);
+  }
+};
+
+const HANDLERS: { readonly [K in ActionKind]: Handler<K> } = {
+  output: (ctx, { port, maxLen }, inBucket) => output(ctx, port, maxLen, inBucket, tableAction),
+  controller: (ctx, { maxLen, reason, id }) => toController(ctx, maxLen, reason, id),
+  group: (ctx, { group }) => {
+    if (!checkResources(ctx)) return false;
+    const entry = ctx.sw.group(group);
+    if (entry === undefined) {
+      ctx.trace?.note(`output to nonexistent group ${group}`, "warning");
+      return true;
+    }
+    runGroup(ctx, entry);
+    return false;
+  },
+  set_field: (ctx, { field, value, mask }) => setField(ctx, field, value, mask),
+  reg_load: (ctx, { value, dst }) => load(ctx, value, dst),
+  reg_move: (ctx, { src, dst }) => move(ctx, src, dst),
+  set_vlan_vid: (ctx, { vid }) => setVlan(ctx, 0x0fff, vid),
+  set_vlan_pcp: (ctx, { pcp }) => setVlan(ctx, 0xe000, pcp << 13),
+  strip_vlan: (ctx) => popVlan(ctx),
+  push_vlan: (ctx, { ethertype }) => pushVlan(ctx, ethertype),
+  set_eth_src: (ctx, { mac }) => setMember(ctx, "dl_src", mac),
+  set_eth_dst: (ctx, { mac }) => setMember(ctx, "dl_dst", mac),
+  set_ipv4_src: (ctx, { addr }) => setAddress(ctx, "nw_src", addr),
+  set_ipv4_dst: (ctx, { addr }) => setAddress(ctx, "nw_dst", addr),
+  set_ip_dscp: (ctx, { tos }) => setTos(ctx, DSCP, tos),
+  set_ip_ecn: (ctx, { ecn }) => setTos(ctx, ECN, ecn),
+  set_ip_ttl: (ctx, { ttl }) => {
+    if (!ctx.isIp) return;
+    ctx.markAll("nw_ttl");
+    set(ctx.flow, "nw_ttl", ttl);
+  },
+  set_l4_src_port: (ctx, { port }) => setPort(ctx, "tp_src", port),
+  set_l4_dst_port: (ctx, { port }) => setPort(ctx, "tp_dst", port),
+  dec_ttl: (ctx, { ids }) => decTtl(ctx, ids),
+  resubmit: (ctx, { inPort, table }) =>
+    tableAction(ctx, inPort === undefined || inPort === PORT.IN_PORT ? ctx.inPort : inPort, table ?? ctx.table),
+  write_metadata: (ctx, { value, mask }) => writeMetadata(ctx, value, mask),
+  clear_actions: (ctx) => {
+    ctx.actionSet = [];
+    ctx.actionSetHasGroup = false;
+    set(ctx.flow, "actset_output", PORT.UNSET);
+  },
+  write_actions: (ctx, { actions }) => writeActions(ctx, actions),
+  goto_table: (ctx, { table }) => tableAction(ctx, ctx.inPort, table),
+};
+
+/** Translates a list of actions. */
+export const runActions = (ctx: Context, actions: readonly Action[], inBucket: boolean): void => {
+  if (actions.length === 0) {
+    ctx.trace?.drop();
+    return;
+  }
+  for (const action of actions) {
+    if (ctx.error !== undefined) return;
+    ctx.trace?.action(action);
+    const handler = HANDLERS[action.kind] as (ctx: Context, action: Action, inBucket: boolean) => boolean | void;
+    if (handler(ctx, action, inBucket) === true) return;
+  }
+};

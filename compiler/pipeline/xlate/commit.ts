@@ -1,0 +1,168 @@
+// Turns the difference between the packet as the datapath has it and as the pipeline sees it into `set` actions, just
+// before something is sent, in OVS's order (lib/odp-util.h commit_odp_actions): Ethernet, L3, ND, ports, ICMP, VLAN.
+// A value is written whole, merged with what the packet had: so committing a field marks all of it, and where the set
+// depends on what the packet is, the bits that say so.
+
+import { FLOW, get, getBits, getBytes, setBits, type FlowWords, type Member } from "../../openflow/flow.js";
+import { ETH_TYPE, IP_PROTO } from "../../openflow/numbers.js";
+import type { DpAction, SetTarget } from "../dp-action.js";
+import { PACKET_WORDS_AT, type Context } from "./context.js";
+import { commitVlans } from "./vlan.js";
+
+type Family = Extract<DpAction, { kind: "set" }>["family"];
+
+/** One value that a `set` writes. */
+interface Row {
+  readonly member: Member;
+  readonly target: SetTarget;
+  /** Bytes in the packet. */
+  readonly bytes: number;
+  /** The write depends on the L4 protocol: a checksum covers the value, or it lies in the L4 header. */
+  readonly proto?: true;
+}
+
+const ETHERNET: readonly Row[] = [
+  { member: "dl_src", target: "eth_src", bytes: 6 },
+  { member: "dl_dst", target: "eth_dst", bytes: 6 },
+];
+
+const IPV4: readonly Row[] = [
+  { member: "nw_src", target: "nw_src", bytes: 4, proto: true },
+  { member: "nw_dst", target: "nw_dst", bytes: 4, proto: true },
+  { member: "nw_tos", target: "nw_tos", bytes: 1 },
+  { member: "nw_ttl", target: "nw_ttl", bytes: 1 },
+];
+
+const IPV6: readonly Row[] = [
+  { member: "ipv6_src", target: "ipv6_src", bytes: 16, proto: true },
+  { member: "ipv6_dst", target: "ipv6_dst", bytes: 16, proto: true },
+  { member: "ipv6_label", target: "ipv6_label", bytes: 4 },
+  { member: "nw_tos", target: "nw_tos", bytes: 1 },
+  { member: "nw_ttl", target: "nw_ttl", bytes: 1 },
+];
+
+const ARP: readonly Row[] = [
+  { member: "nw_src", target: "arp_spa", bytes: 4 },
+  { member: "nw_dst", target: "arp_tpa", bytes: 4 },
+  { member: "nw_proto", target: "arp_op", bytes: 2 },
+  { member: "arp_sha", target: "arp_sha", bytes: 6 },
+  { member: "arp_tha", target: "arp_tha", bytes: 6 },
+];
+
+/** The extensions before the rest, so that the options are of the type that the other sets look for. */
+const ND: readonly Row[] = [
+  { member: "nd_reserved", target: "nd_reserved", bytes: 4, proto: true },
+  { member: "nd_options_type", target: "nd_options_type", bytes: 1, proto: true },
+  { member: "nd_target", target: "nd_target", bytes: 16, proto: true },
+  { member: "arp_sha", target: "nd_sll", bytes: 6, proto: true },
+  { member: "arp_tha", target: "nd_tll", bytes: 6, proto: true },
+];
+
+const PORTS: readonly Row[] = [
+  { member: "tp_src", target: "tp_src", bytes: 2, proto: true },
+  { member: "tp_dst", target: "tp_dst", bytes: 2, proto: true },
+];
+
+const ICMP: readonly Row[] = [
+  { member: "tp_src", target: "icmp_type", bytes: 1, proto: true },
+  { member: "tp_dst", target: "icmp_code", bytes: 1, proto: true },
+];
+
+const NONE: readonly Row[] = [];
+
+/** What lies above L3, by protocol, and the families in which it does. */
+const L4_ROWS: ReadonlyMap<number, { readonly rows: readonly Row[]; readonly families: readonly Family[] }> = new Map([
+  [IP_PROTO.TCP, { rows: PORTS, families: ["ipv4", "ipv6"] }],
+  [IP_PROTO.UDP, { rows: PORTS, families: ["ipv4", "ipv6"] }],
+  [IP_PROTO.SCTP, { rows: PORTS, families: ["ipv4", "ipv6"] }],
+  [IP_PROTO.ICMP, { rows: ICMP, families: ["ipv4"] }],
+  [IP_PROTO.ICMPV6, { rows: ICMP, families: ["ipv6"] }],
+]);
+
+const FAMILIES: ReadonlyMap<number, { readonly family: Family; readonly rows: readonly Row[] }> = new Map([
+  [ETH_TYPE.IP, { family: "ipv4", rows: IPV4 }],
+  [ETH_TYPE.IPV6, { family: "ipv6", rows: IPV6 }],
+  [ETH_TYPE.ARP, { family: "arp", rows: ARP }],
+]);
+
+const isEqual = (a: FlowWords, b: FlowWords, member: Member): boolean => {
+  const { at, bits } = FLOW[member];
+  for (let done = 0; done < bits; done += 16) {
+    const n = Math.min(16, bits - done);
+    if (getBits(a, at + done, n) !== getBits(b, at + done, n)) return false;
+  }
+  return true;
+};
+
+const copy = (to: FlowWords, from: FlowWords, member: Member): void => {
+  const { at, bits } = FLOW[member];
+  for (let done = 0; done < bits; done += 16) {
+    const n = Math.min(16, bits - done);
+    setBits(to, at + done, n, getBits(from, at + done, n));
+  }
+};
+
+/** `bytes` bytes of a member, right-aligned. */
+const valueOf = (flow: FlowWords, member: Member, bytes: number): Uint8Array => {
+  const { at, bits } = FLOW[member];
+  const value = getBytes(flow, at, bits);
+  if (value.length === bytes) return value;
+  const resized = new Uint8Array(bytes);
+  resized.set(value.subarray(Math.max(0, value.length - bytes)), Math.max(0, bytes - value.length));
+  return resized;
+};
+
+const commitRows = (ctx: Context, rows: readonly Row[], family: Family): void => {
+  const { flow, base } = ctx;
+  for (const { member, target, bytes, proto } of rows) {
+    if (isEqual(flow, base, member)) continue;
+    ctx.markAll(member);
+    const nwProto = proto === undefined ? 0 : ctx.look("nw_proto");
+    ctx.actions.push({ kind: "set", target, bytes: valueOf(flow, member, bytes), family, proto: nwProto });
+    copy(base, flow, member);
+  }
+};
+
+const differ = (ctx: Context, rows: readonly Row[]): boolean =>
+  rows.some(({ member }) => !isEqual(ctx.flow, ctx.base, member));
+
+/**
+ * Whether the packet has an L3 header at all, which OVS takes from its protocol being not 0. Marks one bit that says so,
+ * one that is marked anyway if there is one.
+ */
+const hasL3 = (ctx: Context): boolean => {
+  const proto = get(ctx.flow, "nw_proto");
+  if (proto === 0) {
+    ctx.markAll("nw_proto");
+    return false;
+  }
+  if ((proto & get(ctx.mask, "nw_proto")) === 0) ctx.mark("nw_proto", proto & -proto);
+  return true;
+};
+
+const commitNetwork = (ctx: Context): void => {
+  const found = FAMILIES.get(get(ctx.base, "dl_type"));
+  if (found === undefined) return;
+  const { family, rows } = found;
+  const proto = get(ctx.base, "nw_proto");
+  const l4 = L4_ROWS.get(proto);
+  const nd = family === "ipv6" && proto === IP_PROTO.ICMPV6 ? ND : NONE;
+  const upper = l4?.families.includes(family) === true ? l4.rows : NONE;
+  if (!differ(ctx, rows) && !differ(ctx, nd) && !differ(ctx, upper)) return;
+  if (!hasL3(ctx)) return;
+  commitRows(ctx, rows, family);
+  commitRows(ctx, nd, family);
+  commitRows(ctx, upper, family);
+};
+
+/** Brings the packet of the datapath to what the flow says. */
+export const commit = (ctx: Context): void => {
+  const { flow, base } = ctx;
+  let word = PACKET_WORDS_AT;
+  while (word < flow.length && flow[word] === base[word]) word++;
+  if (word < flow.length) {
+    commitRows(ctx, ETHERNET, "other");
+    commitNetwork(ctx);
+  }
+  commitVlans(ctx);
+};

@@ -1,0 +1,138 @@
+// The state of one translation, and what it reports. One context is reused for all translations of a switch, so that a
+// packet costs no allocation beyond its result.
+
+import { copyFlow, FLOW, get, newFlow, setOnes, unwildcard, type FlowWords, type Member } from "../../openflow/flow.js";
+import { ETH_TYPE } from "../../openflow/numbers.js";
+import type { Action } from "../../openflow/types.js";
+import type { DpAction } from "../dp-action.js";
+import type { BucketEntry, GroupEntry } from "../group-table.js";
+import type { MacSighting } from "../mac-learning.js";
+import type { Port, Switch } from "../switch.js";
+import type { Rule } from "../table.js";
+
+/** Backward resubmits and nested groups in one translation (OVS MAX_DEPTH). */
+export const MAX_DEPTH = 64;
+
+/** Table look-ups after the first in one translation (OVS MAX_RESUBMITS = MAX_DEPTH squared). */
+export const MAX_RESUBMITS = MAX_DEPTH * MAX_DEPTH;
+
+/** Why a translation was given up; the packet is dropped then. Names of OVS `enum xlate_error`. */
+export type XlateError = "recursion_too_deep" | "too_many_resubmits";
+
+export const XLATE_ERROR_TEXT: Readonly<Record<XlateError, string>> = {
+  recursion_too_deep: "Recursion too deep",
+  too_many_resubmits: "Too many resubmits",
+};
+
+/** A group that a packet passed, and the bucket taken when one was chosen. */
+export interface GroupCredit {
+  readonly group: GroupEntry;
+  readonly bucket: BucketEntry | undefined;
+}
+
+/** Listens to a translation step by step; `ofproto/trace` is made of this. */
+export interface Trace {
+  /** A table was looked up. What follows, up to the matching {@link end}, belongs to it. */
+  table(id: number, rule: Rule | undefined): void;
+  bucket(id: number): void;
+  actionSet(): void;
+  end(): void;
+  action(action: Action): void;
+  drop(): void;
+  /** `warning` and `error` as OVS tells them apart by `>>`. */
+  note(text: string, kind?: "detail" | "warning" | "error"): void;
+}
+
+/** Words of the packet's own fields start here; before them lie port, metadata and registers. */
+export const PACKET_WORDS_AT = FLOW.dl_dst.at >>> 5;
+
+export class Context {
+  /** As the pipeline sees the packet now. */
+  readonly flow: FlowWords = newFlow();
+  /** As the datapath would see it after the actions so far. */
+  readonly base: FlowWords = newFlow();
+  /** Bits of the packet as it came in that mattered. */
+  readonly mask: FlowWords = newFlow();
+
+  actions: DpAction[] = [];
+  rules: Rule[] = [];
+  groups: GroupCredit[] = [];
+  learns: MacSighting[] = [];
+  actionSet: Action[] = [];
+  actionSetHasGroup = false;
+  inActionSet = false;
+  inPacketOut = false;
+  /** A tag was pushed: tags that are equal are so by chance, not because nobody touched them. */
+  vlanPushed = false;
+  rule: Rule | undefined;
+  cookie = 0n;
+  table = 0;
+  depth = 0;
+  resubmits = 0;
+  error: XlateError | undefined;
+  nowMs = 0;
+  trace: Trace | undefined;
+
+  /**
+   * @param run - translates a list of actions; the modules of single actions call back through this
+   */
+  constructor(
+    readonly sw: Switch,
+    readonly run: (ctx: Context, actions: readonly Action[], inBucket: boolean) => void,
+  ) {}
+
+  start(flow: FlowWords): void {
+    copyFlow(this.flow, flow);
+    copyFlow(this.base, flow);
+    this.mask.fill(0);
+    this.actions = [];
+    this.rules = [];
+    this.groups = [];
+    this.learns = [];
+    this.actionSet = [];
+    this.actionSetHasGroup = false;
+    this.inActionSet = false;
+    this.vlanPushed = false;
+    this.rule = undefined;
+    this.cookie = 0xffffffffffffffffn;
+    this.table = 0;
+    this.depth = 0;
+    this.resubmits = 0;
+    this.error = undefined;
+  }
+
+  get inPort(): number {
+    return get(this.flow, "in_port");
+  }
+
+  port(number: number): Port | undefined {
+    return this.sw.port(number);
+  }
+
+  /** Ethernet type; always un-wildcarded, so reading it marks nothing. */
+  get dlType(): number {
+    return get(this.flow, "dl_type");
+  }
+
+  get isIp(): boolean {
+    const type = this.dlType;
+    return type === ETH_TYPE.IP || type === ETH_TYPE.IPV6;
+  }
+
+  /** Reads a member of at most 32 bits, all of whose bits matter. */
+  look(member: Member): number {
+    unwildcard(this.mask, member);
+    return get(this.flow, member);
+  }
+
+  /** Marks the bits of `bits` in a member of at most 32 bits as having mattered. */
+  mark(member: Member, bits: number): void {
+    const place = FLOW[member];
+    const word = place.at >>> 5;
+    this.mask[word]! |= bits << (32 - (place.at & 31) - place.bits);
+  }
+
+  markAll(member: Member): void {
+    setOnes(this.mask, FLOW[member].at, FLOW[member].bits);
+  }
+}

@@ -1,0 +1,178 @@
+// Groups: which buckets a packet takes, and carrying their actions out on a copy of it. Liveness, scores and hashes as in
+// OVS (ofproto-dpif-xlate.h), so that a packet takes the bucket that it takes there.
+//
+// One way differs: for dp_hash OVS sends the packet through the datapath a second time, with the hash computed there. Here
+// the hash is computed at once and the fields it covers become part of the megaflow; the bucket is the same.
+
+import { FIELD_NAMES, type FieldName } from "../../openflow/fields.js";
+import { meetsPrerequisites, readField, unwildcardField } from "../../openflow/field-access.js";
+import { get, type FlowWords } from "../../openflow/flow.js";
+import { ETH_TYPE, IP_PROTO, VLAN_PRESENT } from "../../openflow/numbers.js";
+import type { Group } from "../../openflow/types.js";
+import { orderActionSet } from "../action-set.js";
+import type { BucketEntry, GroupEntry, Selection } from "../group-table.js";
+import { hash5Tuple, hashBytes, hashInt, hashUint64, symmetricL3L4, symmetricL4 } from "../ovs-hash.js";
+import type { Switch } from "../switch.js";
+import type { Context } from "./context.js";
+import { markConstraint } from "./set-field.js";
+
+/** Groups that watch groups that watch groups (OVS MAX_LIVENESS_RECURSION). */
+const MAX_LIVENESS_DEPTH = 128;
+
+const hasWatch = ({ bucket }: BucketEntry): boolean =>
+  bucket.watchPort !== undefined || bucket.watchGroup !== undefined;
+
+const isLive = (sw: Switch, group: Group, entry: BucketEntry, depth: number): boolean => {
+  if (depth >= MAX_LIVENESS_DEPTH) return false;
+  const { bucket } = entry;
+  if (group.type === "select" && bucket.weight === 0) return false;
+  if (!hasWatch(entry)) return true;
+  const port = bucket.watchPort === undefined ? undefined : sw.port(bucket.watchPort);
+  if (port !== undefined && port.up && !port.config.portDown) return true;
+  const watched = bucket.watchGroup === undefined ? undefined : sw.group(bucket.watchGroup);
+  return watched !== undefined && firstLive(sw, watched, depth + 1) !== undefined;
+};
+
+const firstLive = (sw: Switch, { group, buckets }: GroupEntry, depth: number): BucketEntry | undefined =>
+  buckets.find((entry) => isLive(sw, group, entry, depth));
+
+/** The live bucket with the highest score of its id, its weight and the hash; the last of equals. */
+const bestLive = (ctx: Context, { group, buckets }: GroupEntry, hash: number): BucketEntry | undefined => {
+  let best: BucketEntry | undefined;
+  let bestScore = 0;
+  for (const entry of buckets) {
+    const { id, weight } = entry.bucket;
+    if (!isLive(ctx.sw, group, entry, 0)) {
+      ctx.trace?.note(`bucket ${id}: not live`);
+      continue;
+    }
+    const score = Math.imul(hashInt(id, hash) & 0xffff, weight) >>> 0;
+    ctx.trace?.note(`bucket ${id}: score ${score}`);
+    if (score >= bestScore) {
+      best = entry;
+      bestScore = score;
+    }
+  }
+  return best;
+};
+
+const markAddresses = (ctx: Context): void => {
+  const ipv4 = ctx.dlType === ETH_TYPE.IP;
+  ctx.markAll(ipv4 ? "nw_src" : "ipv6_src");
+  ctx.markAll(ipv4 ? "nw_dst" : "ipv6_dst");
+  ctx.markAll("nw_proto");
+};
+
+const markPorts = (ctx: Context): void => {
+  ctx.markAll("tp_src");
+  ctx.markAll("tp_dst");
+};
+
+const markVlanIds = (ctx: Context): void => {
+  ctx.mark("vlan0_tci", 0x0fff | VLAN_PRESENT);
+  ctx.mark("vlan1_tci", 0x0fff | VLAN_PRESENT);
+};
+
+const markMacs = (ctx: Context): void => {
+  ctx.markAll("dl_src");
+  ctx.markAll("dl_dst");
+};
+
+const hasPorts = (flow: FlowWords, protos: readonly number[]): boolean => protos.includes(get(flow, "nw_proto"));
+
+const HASHES: Readonly<
+  Record<Extract<Selection, { method: "dp_hash" }>["algorithm"], (ctx: Context, basis: number) => number>
+> = {
+  sym_l4: (ctx, basis) => {
+    if (ctx.isIp) {
+      markAddresses(ctx);
+      if (hasPorts(ctx.flow, [IP_PROTO.TCP, IP_PROTO.SCTP])) markPorts(ctx);
+    } else {
+      markMacs(ctx);
+      markVlanIds(ctx);
+    }
+    return symmetricL3L4(ctx.flow, basis, false);
+  },
+  l4: (ctx, basis) => {
+    if (ctx.isIp) {
+      markAddresses(ctx);
+      markPorts(ctx);
+    } else if (ctx.dlType === ETH_TYPE.ARP) {
+      ctx.markAll("nw_src");
+      ctx.markAll("nw_dst");
+      ctx.markAll("nw_proto");
+    }
+    return hashInt(hash5Tuple(ctx.flow, 0), basis);
+  },
+};
+
+const byDefaultHash = (ctx: Context, entry: GroupEntry): BucketEntry | undefined => {
+  markMacs(ctx);
+  markVlanIds(ctx);
+  if (ctx.isIp) {
+    markAddresses(ctx);
+    if (hasPorts(ctx.flow, [IP_PROTO.TCP, IP_PROTO.SCTP])) markPorts(ctx);
+  }
+  return bestLive(ctx, entry, symmetricL4(ctx.flow, 0));
+};
+
+const byFields = (ctx: Context, entry: GroupEntry): BucketEntry | undefined => {
+  const { param, fields } = entry.group.selection!;
+  let hash = hashUint64(param);
+  const chosen: ReadonlySet<FieldName> = new Set(fields);
+  // In the order of the field table, whatever the order they were written in.
+  for (const field of FIELD_NAMES) {
+    if (!chosen.has(field) || !meetsPrerequisites(ctx.flow, field, (c) => markConstraint(ctx, c))) continue;
+    unwildcardField(ctx.mask, field);
+    hash = hashBytes(readField(ctx.flow, field), hash);
+  }
+  return bestLive(ctx, entry, hash);
+};
+
+const select = (ctx: Context, entry: GroupEntry): BucketEntry | undefined => {
+  const { selection } = entry;
+  switch (selection.method) {
+    case "default":
+      return byDefaultHash(ctx, entry);
+    case "fields":
+      return byFields(ctx, entry);
+    case "dp_hash": {
+      const { buckets, algorithm, basis } = selection;
+      const hash = HASHES[algorithm](ctx, basis);
+      for (let i = 0; i < buckets.length; i++) {
+        const candidate = buckets[(hash + i) & (buckets.length - 1)]!;
+        if (isLive(ctx.sw, entry.group, candidate, 0)) return candidate;
+      }
+      return undefined;
+    }
+  }
+};
+
+/** Carries one bucket out on a copy of the packet. */
+const runBucket = (ctx: Context, { bucket }: BucketEntry): void => {
+  ctx.trace?.bucket(bucket.id);
+  const before = ctx.flow.slice();
+  ctx.depth++;
+  ctx.run(ctx, orderActionSet(bucket.actions), true);
+  ctx.depth--;
+  ctx.flow.set(before);
+  ctx.trace?.end();
+};
+
+/** The `group` action on a group that exists. */
+export const runGroup = (ctx: Context, entry: GroupEntry): void => {
+  const { group, buckets } = entry;
+  if (group.type === "all" || group.type === "indirect") {
+    for (const bucket of buckets) runBucket(ctx, bucket);
+    ctx.groups.push({ group: entry, bucket: undefined });
+    return;
+  }
+  const bucket = group.type === "select" ? select(ctx, entry) : firstLive(ctx.sw, entry, 0);
+  if (bucket === undefined) {
+    ctx.trace?.note("no live bucket");
+    return;
+  }
+  ctx.trace?.note(`using bucket ${bucket.bucket.id}`);
+  runBucket(ctx, bucket);
+  ctx.groups.push({ group: entry, bucket });
+};

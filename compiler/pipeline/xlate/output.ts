@@ -1,0 +1,103 @@
+// Sending a packet: to one port, to all, to the controller.
+
+import { set } from "../../openflow/flow.js";
+import { ETH_TYPE } from "../../openflow/numbers.js";
+import { PORT } from "../../openflow/types.js";
+import type { Rule } from "../table.js";
+import { commit } from "./commit.js";
+import type { Context } from "./context.js";
+import { normal } from "./normal.js";
+
+/** All of the packet. */
+const MAX_CONTROLLER_BYTES = 65535;
+
+/** Sends the packet as it is now out of `number`, unless there is no such port or it must not forward. */
+export const outputTo = (ctx: Context, number: number): void => {
+  const port = ctx.port(number);
+  if (port === undefined) {
+    ctx.trace?.note("Nonexistent output port", "warning");
+    return;
+  }
+  if (port.config.noForward) {
+    ctx.trace?.note("OFPPC_NO_FWD set, skipping output");
+    return;
+  }
+  commit(ctx);
+  ctx.actions.push({ kind: "output", port: number });
+};
+
+/** FLOOD (without the ports that say no_flood) and ALL, by ascending port number. */
+const flood = (ctx: Context, all: boolean): void => {
+  const { inPort } = ctx;
+  for (const port of ctx.sw.ports) {
+    if (port.number !== inPort && (all || !port.config.noFlood)) outputTo(ctx, port.number);
+  }
+};
+
+/** OVS `rule_is_table_miss`: what a table's catch-all rule of priority 0 sends is a miss, not an action. */
+const isTableMiss = (rule: Rule | undefined): boolean =>
+  rule?.priority === 0 && rule.match.mask.every((word) => word === 0);
+
+/** Sends a copy as it is now to the controller. */
+export const toController = (ctx: Context, maxLen: number, reason: string, controllerId: number): void => {
+  commit(ctx);
+  ctx.actions.push({
+    kind: "controller",
+    reason: reason === "action" && isTableMiss(ctx.rule) ? "explicit_miss" : reason,
+    maxLen,
+    controllerId,
+    table: ctx.table,
+    cookie: ctx.cookie,
+  });
+};
+
+/** `output` to a port, real or reserved. `lookUp` looks a table up from its beginning, for OFPP_TABLE. */
+export const output = (
+  ctx: Context,
+  port: number,
+  maxLen: number,
+  inBucket: boolean,
+  lookUp: (ctx: Context, inPort: number, table: number) => void,
+): void => {
+  switch (port) {
+    case PORT.IN_PORT:
+      outputTo(ctx, ctx.inPort);
+      return;
+    case PORT.TABLE:
+      lookUp(ctx, ctx.inPort, 0);
+      return;
+    case PORT.NORMAL:
+      normal(ctx, outputTo);
+      return;
+    case PORT.FLOOD:
+    case PORT.ALL:
+      flood(ctx, port === PORT.ALL);
+      return;
+    case PORT.CONTROLLER:
+      toController(
+        ctx,
+        maxLen,
+        ctx.inPacketOut ? "packet_out" : inBucket ? "group" : ctx.inActionSet ? "action_set" : "action",
+        0,
+      );
+      return;
+    case PORT.NONE:
+      return;
+    default:
+      if (port !== ctx.inPort) outputTo(ctx, port);
+      else ctx.trace?.note("skipping output to input port");
+  }
+};
+
+/** `dec_ttl`. Returns whether the TTL is used up: the packet goes to the controllers named and no further here. */
+export const decTtl = (ctx: Context, controllers: readonly number[]): boolean => {
+  if (!ctx.isIp) return false;
+  const ttl = ctx.look("nw_ttl");
+  if (ttl > 1) {
+    set(ctx.flow, "nw_ttl", ttl - 1);
+    return false;
+  }
+  for (const id of controllers) toController(ctx, MAX_CONTROLLER_BYTES, "invalid_ttl", id);
+  ctx.trace?.note(`IPv${ctx.dlType === ETH_TYPE.IP ? 4 : 6} decrement TTL exception`, "warning");
+  return true;
+};

@@ -1,0 +1,85 @@
+// Writing fields of the flow in hand: set_field, load, move. A field that the packet does not have stays untouched, and
+// what says that it does not have it is marked, as OVS does (mf_are_prereqs_ok, mf_mask_field_masked).
+
+import {
+  FIELD_BYTES,
+  FIELD_PLACE,
+  fieldSpec,
+  meetsPrerequisites,
+  readSubfield,
+  unwildcardField,
+  writeField,
+  writeFieldMasked,
+  writeSubfield,
+  type Constraint,
+} from "../../openflow/field-access.js";
+import type { FieldName } from "../../openflow/fields.js";
+import { getBytes, setBytes, type FlowWords } from "../../openflow/flow.js";
+import { VLAN_PRESENT } from "../../openflow/numbers.js";
+import type { Subfield } from "../../openflow/types.js";
+import type { Context } from "./context.js";
+
+/** Marks the bits of one constraint. */
+export const markConstraint = (ctx: Context, { member, mask }: Constraint): void => {
+  ctx.mark(member, mask);
+};
+
+/** Whether the packet has `field`; notes it when not. */
+const has = (ctx: Context, field: FieldName): boolean =>
+  meetsPrerequisites(ctx.flow, field, (constraint) => markConstraint(ctx, constraint));
+
+/** Marks the bits of a field whose bits in `bytes` (as long as its value) are set. */
+const markField = (ctx: Context, field: FieldName, bytes: Uint8Array | undefined): void => {
+  const row = fieldSpec(field);
+  if (bytes === undefined || row.valueBits !== undefined || row.valueShift !== undefined) {
+    unwildcardField(ctx.mask, field);
+  } else {
+    const { at, bits } = FIELD_PLACE[field];
+    const now = getBytes(ctx.mask, at, bits);
+    const skip = bytes.length - now.length;
+    setBytes(
+      ctx.mask,
+      at,
+      bits,
+      now.map((byte, i) => byte | bytes[i + skip]!),
+    );
+  }
+  if (row.in === "vlan0_tci") ctx.mark("vlan0_tci", VLAN_PRESENT);
+};
+
+const subfieldMask = ({ field, lsb, bits }: Subfield): Uint8Array => {
+  const mask = new Uint8Array(FIELD_BYTES[field]);
+  for (let bit = lsb; bit < lsb + bits; bit++) mask[mask.length - 1 - (bit >>> 3)]! |= 1 << (bit & 7);
+  return mask;
+};
+
+const markSubfield = (ctx: Context, subfield: Subfield): void => markField(ctx, subfield.field, subfieldMask(subfield));
+
+/** `set_field`. */
+export const setField = (ctx: Context, field: FieldName, value: Uint8Array, mask?: Uint8Array): void => {
+  if (!has(ctx, field)) {
+    ctx.trace?.note(`unmet prerequisites for ${field}, set_field ignored`, "warning");
+    return;
+  }
+  markField(ctx, field, mask);
+  if (mask === undefined) writeField(ctx.flow, field, value);
+  else writeFieldMasked(ctx.flow, field, value, mask);
+};
+
+/** `load`: OVS treats it as a `set_field` with a mask. */
+export const load = (ctx: Context, value: Uint8Array, dst: Subfield): void => {
+  if (!has(ctx, dst.field)) {
+    ctx.trace?.note(`unmet prerequisites for ${dst.field}, set_field ignored`, "warning");
+    return;
+  }
+  markSubfield(ctx, dst);
+  writeSubfield(ctx.flow, dst, value);
+};
+
+/** `move`. */
+export const move = (ctx: Context, src: Subfield, dst: Subfield): void => {
+  if (!has(ctx, dst.field) || !has(ctx, src.field)) return;
+  markSubfield(ctx, src);
+  markSubfield(ctx, dst);
+  writeSubfield(ctx.flow, dst, readSubfield(ctx.flow as FlowWords, src));
+};
