@@ -6,3 +6,4 @@ export { assembleText, parseAssembly } from "./asm/text.js";
 export * from "./base/index.js";
 export * from "./isa/index.js";
 export * from "./object/spec.js";
+export * from "./vm/index.js";
