@@ -1,10 +1,16 @@
 // libbpf-ts: puts eBPF objects into the running kernel.
 
+export * from "./attach/clsact.js";
 export * from "./attach/link.js";
+export * from "./attach/query.js";
+export * from "./attach/tc.js";
 export * from "./net/address.js";
+export * from "./net/ethtool.js";
 export * from "./net/interface.js";
 export * from "./net/netlink.js";
 export * from "./net/netns.js";
+export * from "./net/packet-receiver.js";
+export * from "./net/packet-sender.js";
 export * from "./net/rtnl.js";
 export * from "./objects/batch.js";
 export * from "./objects/context.js";

@@ -13,6 +13,7 @@ export const SYSCALLS = {
   socket: [41, 198],
   sendto: [44, 206],
   recvfrom: [45, 207],
+  recvmsg: [47, 212],
   bind: [49, 200],
   setsockopt: [54, 208],
   mount: [165, 40],
