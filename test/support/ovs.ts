@@ -127,7 +127,10 @@ const QUIET = ["-vconsole:off", "-vsyslog:off", "--log-file"] as const;
  * `await` ends the daemons without waiting for them.
  */
 export class Ovs implements Disposable, AsyncDisposable {
+  /** Bytes of each port's capture file that were read. */
   readonly #seen = new Map<number, number>();
+  /** Packets given to each port. */
+  readonly #sent = new Map<number, number>();
 
   private constructor(
     /** The daemons' run directory: sockets, logs, capture files. */
@@ -233,8 +236,7 @@ export class Ovs implements Disposable, AsyncDisposable {
 
   /** Replaces all flows, in `ovs-ofctl add-flows` syntax, and forgets what the datapath has cached. */
   async setFlows(text: string): Promise<void> {
-    this.ofctl("del-flows");
-    this.ofctl("add-flows", ["-"], text);
+    this.ofctl("add-flows", ["-"], `delete\n${text}`);
     await this.appctl("revalidator/purge");
   }
 
@@ -259,11 +261,12 @@ export class Ovs implements Disposable, AsyncDisposable {
    * @throws {@link OvsError} when that takes more than 10 s
    */
   async receive(port: number, ...packets: readonly (Uint8Array | string)[]): Promise<void> {
-    let wanted = await this.#received(port);
+    let wanted = this.#sent.get(port) ?? 0;
     for (let at = 0; at < packets.length; at += RECEIVE_BATCH) {
       const batch = packets.slice(at, at + RECEIVE_BATCH).map((p) => (typeof p === "string" ? p : toHex(p)));
       await this.appctl("netdev-dummy/receive", `p${port}`, ...batch);
       wanted += batch.length;
+      this.#sent.set(port, wanted);
       const deadline = Date.now() + PACKET_TIMEOUT_MS;
       while ((await this.#received(port)) < wanted)
         if (Date.now() > deadline) throw new OvsError("netdev-dummy/receive", `packets not received by p${port}`);
