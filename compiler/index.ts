@@ -1,6 +1,8 @@
 // Compiles OpenFlow tables into eBPF objects. Pure: no clock, no randomness, no environment, no I/O outside cli.ts.
 
+export * from "./analysis/relevance.js";
 export * from "./datapath/abi.js";
+export * from "./datapath/compile.js";
 export * from "./datapath/key.js";
 export * from "./datapath/plan.js";
 export * from "./emit/bpf/index.js";
@@ -9,11 +11,9 @@ export * from "./openflow/field-access.js";
 export * from "./openflow/fields.js";
 export * from "./openflow/flow.js";
 export * from "./openflow/types.js";
-export { completeChecksum, crc32c, foldSum, sumWords, updateChecksum } from "./packet/checksum.js";
 export * from "./packet/execute.js";
 export * from "./packet/extract.js";
 export * from "./packet/header.js";
-export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
 export * from "./packet/pcap.js";
 export * from "./pipeline/action-set.js";
 export * from "./pipeline/carriers.js";
@@ -27,3 +27,5 @@ export * from "./pipeline/switch.js";
 export * from "./pipeline/table.js";
 export * from "./pipeline/translate.js";
 export * from "./targets/index.js";
+export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
+export { completeChecksum, crc32c, foldSum, sumWords, updateChecksum } from "./packet/checksum.js";

@@ -98,7 +98,8 @@ export class IrBuilder {
 
   /** A new register holding `a OP b`. */
   alu(alu: AluOp, a: Operand, b: Operand, hint: string = alu, width: 32 | 64 = 64): VReg {
-    const dst = this.reg(hint, kindOf(a));
+    // The difference of two pointers is a number.
+    const dst = this.reg(hint, kindOf(a) !== "scalar" && kindOf(b) !== "scalar" ? "scalar" : kindOf(a));
     this.add({ op: "alu", alu, width, dst, a, b });
     return dst;
   }

@@ -1,6 +1,7 @@
 // Which hook can carry a list of datapath actions, and why nothing higher can. One table decides; trace, dump-flows and
 // the compiler show its words.
 
+import { IP_PROTO } from "../packet/headers.js";
 import type { DpAction, SetTarget } from "./dp-action.js";
 
 /** Hooks of a host, highest first; `slow` is user space. */
@@ -14,10 +15,15 @@ interface Profile {
   readonly controller: boolean;
   /** Something that only user space can rewrite. */
   readonly slowTarget: SetTarget | undefined;
+  readonly sctpPort: boolean;
 }
 
-/** Rewrites that must first find an option: the datapath programs do not walk ND options. */
-const SLOW_TARGETS: readonly SetTarget[] = ["nd_sll", "nd_tll", "nd_options_type"];
+/** Rewrites that the datapath programs have no code for: all of neighbour discovery, whose options they do not walk. */
+const SLOW_TARGETS: readonly SetTarget[] = ["nd_target", "nd_reserved", "nd_sll", "nd_tll", "nd_options_type", "vlan_tci"];
+
+/** SCTP has a CRC32c over the whole packet, which BPF has no helper for. */
+const setsSctpPort = (action: DpAction): boolean =>
+  action.kind === "set" && action.target.startsWith("tp_") && action.proto === IP_PROTO.SCTP;
 
 interface Limit {
   /** Hooks that cannot do it. */
@@ -36,7 +42,12 @@ export const LIMITS: readonly Limit[] = [
   {
     hooks: ["xdp", "tc"],
     applies: ({ slowTarget }) => slowTarget !== undefined,
-    why: ({ slowTarget }) => `set of ${slowTarget}: user space walks the options`,
+    why: ({ slowTarget }) => `set of ${slowTarget}: only user space rewrites it`,
+  },
+  {
+    hooks: ["xdp", "tc"],
+    applies: ({ sctpPort }) => sctpPort,
+    why: () => "set of an SCTP port: only user space computes CRC32c",
   },
   {
     hooks: ["xdp"],
@@ -71,7 +82,13 @@ const profileOf = (actions: readonly DpAction[]): Profile => {
         if (action.kind === "set" && SLOW_TARGETS.includes(action.target)) slowTarget = action.target;
     }
   }
-  return { outputs, editsBetween, controller, slowTarget };
+  return { outputs, editsBetween, controller, slowTarget, sctpPort: actions.some(setsSctpPort) };
+};
+
+/** Why a hook cannot carry `actions`, or undefined when it can. */
+export const refusal = (hook: Carrier, actions: readonly DpAction[]): string | undefined => {
+  const profile = profileOf(actions);
+  return LIMITS.find(({ hooks, applies }) => hooks.includes(hook) && applies(profile))?.why(profile);
 };
 
 export interface Carriage {
@@ -84,11 +101,9 @@ export interface Carriage {
 
 /** The highest hook that can carry `actions`. */
 export const carrierOf = (actions: readonly DpAction[]): Carriage => {
-  const profile = profileOf(actions);
   for (const hook of ["tc", "xdp"] as const) {
-    const limit = LIMITS.find(({ hooks, applies }) => hooks.includes(hook) && applies(profile));
-    if (limit === undefined) continue;
-    const why = limit.why(profile);
+    const why = refusal(hook, actions);
+    if (why === undefined) continue;
     return hook === "tc" ? { hook: "slow", why, slow: why } : { hook: "tc", why };
   }
   return { hook: "xdp" };

@@ -1,6 +1,8 @@
 // Datapath actions: what is left of an OpenFlow pipeline after translating one packet. The executor applies them to
 // bytes, the emitter compiles their shape into BPF, the printer writes them as `ovs-appctl dpctl/dump-flows` does.
 
+import { IP_PROTO } from "../packet/headers.js";
+
 /** Parts of a packet that a `set` can rewrite, each a byte-aligned (or, where noted, packed) run of header bytes. */
 export type SetTarget =
   | "eth_dst" // 6 bytes
@@ -56,17 +58,14 @@ export type DpAction =
       readonly cookie: bigint;
     };
 
-/** The target, its width and nothing else: two lists of actions with equal shapes run the same code with other arguments. */
+/** What of a set, beside its target, decides the code that carries it out. */
+const setKey = ({ target, family, proto }: Extract<DpAction, { kind: "set" }>): string => {
+  // Ports and ICMP types lie at one place in every L4 protocol; which checksum follows them is read from the packet.
+  const sctp = target.startsWith("tp_") && proto === IP_PROTO.SCTP ? ":sctp" : "";
+  const byFamily = target.startsWith("nw_") || target.startsWith("tp_") || target.startsWith("icmp_");
+  return `set:${target}${byFamily ? `:${family}` : ""}${sctp}`;
+};
+
+/** Actions without their arguments: two lists of one shape run the same code with other arguments. */
 export const shapeOf = (actions: readonly DpAction[]): string =>
-  actions
-    .map((a) => {
-      switch (a.kind) {
-        case "set":
-          return `set:${a.target}:${a.family}:${a.proto}`;
-        case "push_vlan":
-          return "push_vlan";
-        default:
-          return a.kind;
-      }
-    })
-    .join(",");
+  actions.map((action) => (action.kind === "set" ? setKey(action) : action.kind)).join(",");

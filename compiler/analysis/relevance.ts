@@ -1,0 +1,98 @@
+// Which members of the flow can ever matter to a switch's tables: what its rules match, what its actions read or write (a
+// written field is un-wildcarded, since the merged value goes into the packet), and what must be known for those to mean
+// anything. The key of a datapath program holds these and no others.
+//
+// The set is a forecast: translation may un-wildcard less, and if it ever un-wildcards a member outside of it, the
+// program is built anew with that member. So a missing member costs a rebuild, never a wrong packet.
+
+import type { FieldName } from "../openflow/fields.js";
+import { PREREQUISITES, fieldSpec } from "../openflow/field-access.js";
+import { FLOW, getBits, type Member } from "../openflow/flow.js";
+import { PORT, type Action, type ActionKind, type Match } from "../openflow/types.js";
+import { PACKET_MEMBERS } from "../datapath/key.js";
+import type { Switch } from "../pipeline/switch.js";
+
+const VLAN: readonly Member[] = ["vlan0_tci", "vlan0_tpid", "vlan1_tci", "vlan1_tpid"];
+
+/** What NORMAL looks at. */
+const NORMAL: readonly Member[] = ["dl_src", "dl_dst", "vlan0_tci"];
+
+/** What the hash of a select group looks at (OVS's default: addresses and ports of the layers that are there). */
+const HASH: readonly Member[] = [
+  "dl_src",
+  "dl_dst",
+  "vlan0_tci",
+  "vlan1_tci",
+  "nw_proto",
+  "nw_src",
+  "nw_dst",
+  "ipv6_src",
+  "ipv6_dst",
+  "tp_src",
+  "tp_dst",
+];
+
+/** Members of a field and of its prerequisites. */
+const membersOf = (field: FieldName): readonly Member[] => {
+  const row = fieldSpec(field);
+  return [row.in, ...PREREQUISITES[row.needs].flat().map((constraint) => constraint.member)];
+};
+
+type Handlers = { readonly [K in ActionKind]?: (action: Extract<Action, { kind: K }>) => readonly Member[] };
+
+/** Members per action; actions that are not listed look at nothing. */
+const BY_ACTION: Handlers = {
+  output: ({ port }) => (port === PORT.NORMAL ? NORMAL : []),
+  set_field: ({ field }) => membersOf(field),
+  reg_load: ({ dst }) => membersOf(dst.field),
+  reg_move: ({ src, dst }) => [...membersOf(src.field), ...membersOf(dst.field)],
+  set_vlan_vid: () => VLAN,
+  set_vlan_pcp: () => VLAN,
+  strip_vlan: () => VLAN,
+  push_vlan: () => VLAN,
+  set_eth_src: () => ["dl_src"],
+  set_eth_dst: () => ["dl_dst"],
+  set_ipv4_src: () => ["nw_src"],
+  set_ipv4_dst: () => ["nw_dst"],
+  set_ip_dscp: () => ["nw_tos"],
+  set_ip_ecn: () => ["nw_tos"],
+  set_ip_ttl: () => ["nw_ttl"],
+  set_l4_src_port: () => ["nw_proto", "nw_frag", "tp_src"],
+  set_l4_dst_port: () => ["nw_proto", "nw_frag", "tp_dst"],
+  dec_ttl: () => ["nw_ttl"],
+};
+
+const matched = (match: Match): Member[] =>
+  [...PACKET_MEMBERS].filter((member) => {
+    const { at, bits } = FLOW[member];
+    for (let done = 0; done < bits; done += 8) if (getBits(match.mask, at + done, 8) !== 0) return true;
+    return false;
+  });
+
+/** Adds what `actions` look at, nested ones included. */
+const visit = (actions: readonly Action[], into: Set<Member>): void => {
+  for (const action of actions) {
+    const handler = BY_ACTION[action.kind] as ((action: Action) => readonly Member[]) | undefined;
+    for (const member of handler?.(action) ?? []) into.add(member);
+    if (action.kind === "write_actions") visit(action.actions, into);
+  }
+};
+
+/**
+ * Members that packets can have and the tables of `sw` can care for; in_port and dl_type always.
+ * @returns a subset of {@link PACKET_MEMBERS}
+ */
+export const relevantMembers = (sw: Switch): Set<Member> => {
+  const members = new Set<Member>(["in_port", "dl_type"]);
+  if (sw.standaloneRule !== undefined) visit(sw.standaloneRule.actions, members);
+  for (const rule of sw.rules()) {
+    for (const member of matched(rule.match)) members.add(member);
+    visit(rule.actions, members);
+  }
+  for (const { group, buckets } of sw.groups()) {
+    if (group.type === "select") for (const member of HASH) members.add(member);
+    for (const { bucket } of buckets) visit(bucket.actions, members);
+  }
+  for (const member of members) if (!PACKET_MEMBERS.has(member)) members.delete(member);
+  return members;
+};

@@ -1,0 +1,153 @@
+// From a plan to BPF objects: the stub that is attached to interfaces, and the main program behind it, for XDP and for TC.
+//
+//   entry ─► parser ─► subtable 1 ─► … ─► exact ─► miss ─► upcall(MISS) ─► drop
+//                         │ hit                               ▲ packets too odd for the parser
+//                         ▼
+//               count ─► shape number ─► shape's code ─► redirect
+//                                    └─► unknown or slow ─► upcall(ACTION) ─► drop
+//
+// The stub only tail-calls slot 0 of a PROG_ARRAY, so that a new main program takes over without touching the attachment.
+
+import { MAP_FLAGS, type MapSpec, type ObjectSpec, type ProgramSpec } from "ebpf-assembler";
+import { emitProgram } from "../emit/bpf/emit.js";
+import { IrBuilder } from "../ir/builder.js";
+import type { Hook, Program } from "../ir/types.js";
+
+import { TARGETS } from "../targets/index.js";
+import { refusal } from "../pipeline/carriers.js";
+import { emitShape } from "./actions.js";
+import { CONTROL, MAPS, OVS_PACKET_CMD, SHAPE_DROP, VALUE } from "./abi.js";
+import type { Emit } from "./emit.js";
+import { emitLookup } from "./lookup.js";
+import { emitParser } from "./parse.js";
+import type { DatapathPlan } from "./plan.js";
+import { emitUpcall } from "./upcall.js";
+
+/** Bytes that TC programs pull into the linear part: more than any header chain that they rewrite. */
+const PULL_BYTES = 192;
+
+/** At TC packet bytes may lie in pages: brings the headers into the linear part. */
+const pullHeaders = (e: Emit): void => {
+  const { b } = e;
+  const linear = b.block("linear");
+  const short = b.block("short_linear");
+  const available = b.alu("sub", e.dataEnd, e.data, "available");
+  b.branch("ge", available, PULL_BYTES, linear, short, "else");
+  b.place(short);
+  const wanted = b.value("wanted", e.len);
+  const pull = b.block("pull");
+  b.branch("ge", available, wanted, linear, pull, "then");
+  b.place(pull);
+  const capped = b.block("capped");
+  const cap = b.block("cap");
+  b.branch("gt", wanted, PULL_BYTES, cap, capped);
+  b.place(cap);
+  b.mov(wanted, PULL_BYTES);
+  b.place(capped);
+  b.call("skb_pull_data", ["ctx", wanted]);
+  b.mov(e.data, b.ctx("data"));
+  b.mov(e.dataEnd, b.ctx("data_end"));
+  b.place(linear);
+};
+
+/** Bytes for statistics: the whole packet with its tag, as OVS counts. */
+const countedBytes = (e: Emit): Emit["len"] =>
+  e.b.hook === "tc" ? e.b.alu("add", e.b.alu("lsh", e.b.ctx("vlan_present"), 2), e.len, "bytes") : e.len;
+
+/** The main program of a plan in IR. */
+export const buildMain = (plan: DatapathPlan, hook: Hook): Program => {
+  const b = new IrBuilder(`main_${hook}`, hook);
+  const miss = b.block("miss");
+  const slow = b.block("slow");
+  const drop = b.block("drop");
+  const e: Emit = {
+    b,
+    plan,
+    key: b.slot("key", plan.key.size),
+    scratch: b.slot("scratch", 8),
+    data: b.ctx("data"),
+    dataEnd: b.ctx("data_end"),
+    len: b.ctx("packet_len"),
+    ifindex: b.ctx("ingress_ifindex"),
+    miss,
+    slow,
+    drop,
+  };
+  if (hook === "tc") pullHeaders(e);
+  emitParser(e);
+  const value = emitLookup(e, countedBytes(e), miss);
+  // Read again: paths through the parser differ in how many bytes they have checked, and should be verified once from here.
+  b.mov(e.data, b.ctx("data"));
+  b.mov(e.dataEnd, b.ctx("data_end"));
+  const number = b.load("u32", value, VALUE.shape, "shape");
+  b.unless("eq", number, SHAPE_DROP, drop);
+  for (const shape of plan.shapes) {
+    if (refusal(hook, shape.example) !== undefined) continue;
+    const next = b.block("next_shape");
+    b.unless("ne", number, shape.id, next);
+    emitShape(b, shape, value, e, slow, drop);
+    b.place(next);
+  }
+  b.jump(slow);
+  const upcall = b.block("upcall");
+  const cmd = b.reg("cmd");
+  b.place(slow);
+  b.mov(cmd, OVS_PACKET_CMD.ACTION);
+  b.jump(upcall);
+  b.place(miss);
+  b.mov(cmd, OVS_PACKET_CMD.MISS);
+  b.jump(upcall);
+  b.place(upcall);
+  emitUpcall(b, cmd, e.ifindex, e.len, drop);
+  b.place(drop);
+  b.ret(TARGETS[hook].verdicts.drop);
+  return b.finish();
+};
+
+/** The stub: whatever the slot holds runs; an empty slot drops. */
+const buildStub = (hook: Hook): Program => {
+  const b = new IrBuilder(`stub_${hook}`, hook);
+  const empty = b.block("empty");
+  b.tailCall(MAPS.progs[hook], 0, empty);
+  b.place(empty);
+  b.ret(TARGETS[hook].verdicts.drop);
+  return b.finish();
+};
+
+const array = (name: string, valueSize: number, maxEntries: number, flags = 0): MapSpec => ({
+  name,
+  type: "array",
+  keySize: 4,
+  valueSize,
+  maxEntries,
+  flags,
+});
+
+/** Maps of a plan: the fixed ones and a hash map per subtable. */
+export const datapathMaps = (plan: DatapathPlan): MapSpec[] => [
+  { name: MAPS.progs.xdp, type: "prog_array", keySize: 4, valueSize: 4, maxEntries: 1, flags: 0 },
+  { name: MAPS.progs.tc, type: "prog_array", keySize: 4, valueSize: 4, maxEntries: 1, flags: 0 },
+  { name: MAPS.ports, type: "devmap", keySize: 4, valueSize: 4, maxEntries: plan.portSlots, flags: 0 },
+  { name: MAPS.upcalls, type: "ringbuf", keySize: 0, valueSize: 0, maxEntries: plan.ringSize, flags: 0 },
+  array(MAPS.control, CONTROL.size, 1, MAP_FLAGS.MMAPABLE),
+  array(MAPS.lost, 8, plan.portSlots, MAP_FLAGS.MMAPABLE),
+  ...[...plan.subtables, plan.exact].map((table): MapSpec => ({
+    name: table.map,
+    type: "hash",
+    keySize: table.keySize,
+    valueSize: plan.valueSize,
+    maxEntries: plan.maxEntries,
+    flags: MAP_FLAGS.NO_PREALLOC,
+  })),
+];
+
+const HOOKS = ["xdp", "tc"] as const satisfies readonly Hook[];
+
+/** Compiles a plan: programs `stub_xdp`, `main_xdp`, `stub_tc`, `main_tc` and the maps they share. */
+export const compileDatapath = (plan: DatapathPlan, hooks: readonly Hook[] = HOOKS): ObjectSpec => {
+  const programs: ProgramSpec[] = hooks.flatMap((hook) => [
+    emitProgram(buildStub(hook), TARGETS[hook]),
+    emitProgram(buildMain(plan, hook), TARGETS[hook]),
+  ]);
+  return { license: "GPL", maps: datapathMaps(plan), programs };
+};

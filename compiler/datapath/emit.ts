@@ -1,0 +1,105 @@
+// What the parts of a datapath program share while it is being emitted, and the small idioms of packet access.
+
+import type { IrBuilder } from "../ir/builder.js";
+import type { BlockId, Size, Slot, VReg } from "../ir/types.js";
+import type { Member } from "../openflow/flow.js";
+import type { KeyField } from "./key.js";
+import type { DatapathPlan } from "./plan.js";
+
+/** One datapath program under construction. */
+export interface Emit {
+  readonly b: IrBuilder;
+  readonly plan: DatapathPlan;
+  /** The full key on the stack. */
+  readonly key: Slot;
+  /** Eight bytes for {@link forget}. */
+  readonly scratch: Slot;
+  readonly data: VReg;
+  readonly dataEnd: VReg;
+  /** Bytes of the packet, without a tag held in skb metadata. */
+  readonly len: VReg;
+  readonly ifindex: VReg;
+  /** Hands the packet to user space as a miss. */
+  readonly miss: BlockId;
+  /** Hands the packet to user space for the actions of a known megaflow. */
+  readonly slow: BlockId;
+  readonly drop: BlockId;
+}
+
+/** A 16-bit number as a load in host (little-endian) order sees it in a packet. */
+export const be16 = (x: number): number => ((x & 0xff) << 8) | (x >>> 8);
+
+/** A 32-bit number as a load in host (little-endian) order sees it in a packet; a signed 32-bit immediate. */
+export const be32 = (x: number): number => (be16(x & 0xffff) << 16) | be16(x >>> 16);
+
+const SIZE_NAMES: Readonly<Record<number, Size>> = { 1: "u8", 2: "u16", 4: "u32", 8: "u64" };
+
+/** Load and store size of so many bytes. */
+export const sizeOf = (bytes: number): Size => SIZE_NAMES[bytes]!;
+
+/** Cuts `n` bytes at an offset into naturally aligned pieces of 8, 4, 2 and 1 bytes, as stack stores need them. */
+export const pieces = (off: number, n: number): { at: number; bytes: number }[] => {
+  const out: { at: number; bytes: number }[] = [];
+  for (let at = 0; at < n;) {
+    let bytes = 8;
+    while (bytes > n - at || (off + at) % bytes !== 0) bytes >>>= 1;
+    out.push({ at, bytes });
+    at += bytes;
+  }
+  return out;
+};
+
+/** Place of a member in the full key, if the plan has it. */
+export const keyField = (e: Emit, member: Member): KeyField | undefined =>
+  e.plan.key.fields.find((f) => f.member === member);
+
+/** Whether any of the members is in the key. */
+export const wants = (e: Emit, ...members: readonly Member[]): boolean =>
+  members.some((m) => keyField(e, m) !== undefined);
+
+/** Stores a register that holds network-order bytes as the member's value. */
+export const putRegister = (e: Emit, member: Member, value: VReg | number): void => {
+  const field = keyField(e, member);
+  if (field !== undefined) e.b.store(sizeOf(field.size), e.key, field.off, value);
+};
+
+/**
+ * Copies members from the packet into the key, joining those that are adjacent in both.
+ * @param base - packet pointer, checked for all of the offsets
+ * @param from - member and its byte offset from `base`, in packet order
+ */
+export const copyMembers = (e: Emit, base: VReg, from: readonly (readonly [Member, number])[]): void => {
+  const runs: { packet: number; key: number; size: number }[] = [];
+  for (const [member, packet] of from) {
+    const field = keyField(e, member);
+    if (field === undefined) continue;
+    const last = runs.at(-1);
+    if (last !== undefined && last.packet + last.size === packet && last.key + last.size === field.off)
+      last.size += field.size;
+    else runs.push({ packet, key: field.off, size: field.size });
+  }
+  for (const run of runs) {
+    for (const { at, bytes } of pieces(run.key, run.size)) {
+      const value = e.b.load(sizeOf(bytes), base, run.packet + at, "copied");
+      e.b.store(sizeOf(bytes), e.key, run.key + at, value);
+    }
+  }
+};
+
+/** Goes to `otherwise` unless `bytes` bytes at `pointer` are in the packet's linear part. */
+export const need = (e: Emit, pointer: VReg, bytes: number, otherwise: BlockId, dataEnd: VReg = e.dataEnd): void => {
+  const end = e.b.alu("add", pointer, bytes, "need");
+  e.b.unless("gt", end, dataEnd, otherwise);
+};
+
+/**
+ * Makes the verifier forget what it knows of a small number, so that paths which differ only in it are verified once from
+ * here on. Stores of two halves make it lose track of what a stack word holds; the whole word is read back. `value` must
+ * be below 16,384 (the verifier bounds packet offsets by 65,535, headers included) and keeps its value.
+ */
+export const forget = (e: Emit, value: VReg): void => {
+  e.b.store("u32", e.scratch, 0, value);
+  e.b.store("u32", e.scratch, 4, 0);
+  e.b.loadTo(value, "u64", e.scratch, 0);
+  e.b.aluTo("and", value, 0x3fff);
+};
