@@ -4,7 +4,7 @@
 import { RangeViolation, unreachable } from "ebpf-assembler";
 import { newFlow } from "../openflow/flow.js";
 import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
-import { extract, type Layers, newLayers } from "./extract.js";
+import { copyLayers, extract, type Layers, newLayers } from "./extract.js";
 import { ethernet, ETH_TYPE, VLAN_CFI, vlan } from "./headers.js";
 import { SETTERS } from "./set-field.js";
 
@@ -47,7 +47,7 @@ export class Executor {
     if (packet.length < ethernet.minBytes) return;
     this.#packet = packet;
     this.#own = false;
-    if (layers !== undefined) Object.assign(this.#layers, layers);
+    if (layers !== undefined) copyLayers(this.#layers, layers);
     else if (actions.some((a) => a.kind === "set" && !L2_TARGETS.has(a.target)))
       extract(packet, packet.length, 0, this.#flow, this.#layers);
     for (const action of actions) this.#apply(action, sink);

@@ -5,8 +5,9 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { extract, newFlow, newLayers, writePcap } from "#compiler";
+import { extract, FLOW, get, getBytes, newFlow, newLayers, writePcap } from "#compiler";
 import { toHex } from "ebpf-assembler";
+import { Ovs } from "../../support/ovs.js";
 import { expandIpv6, ovsFlowText } from "../../support/ovs-flow-text.js";
 import { randomPackets } from "../../support/random-packets.js";
 
@@ -53,5 +54,36 @@ describe("extract()", () => {
       .flatMap((packet) => Array.from({ length: packet.length - 1 }, (_, n) => packet.slice(0, n + 1)));
     assert.ok(cut.length > 3000);
     compare(cut);
+  });
+
+  it("gives the ND fields that OVS matches but does not print", async () => {
+    const flow = newFlow();
+    const packets: Uint8Array[] = [];
+    const flows = new Set<string>();
+    for (const packet of randomPackets(8, 4000)) {
+      const layers = extract(packet, packet.length, 1, flow, newLayers());
+      const [type, code] = [get(flow, "tp_src"), get(flow, "tp_dst")];
+      const isNd = layers.dlType === 0x86dd && layers.proto === 58 && (type === 135 || type === 136) && code === 0;
+      // Look-ups of OVS see no L4 fields of fragments.
+      if (!isNd || !layers.complete || layers.frag !== 0) continue;
+      packets.push(packet);
+      const target = (toHex(getBytes(flow, FLOW.nd_target.at, 128)).match(/.{4}/g) ?? []).join(":");
+      const mac = toHex(getBytes(flow, type === 135 ? FLOW.arp_sha.at : FLOW.arp_tha.at, 48)).replace(
+        /..(?=.)/g,
+        "$&:",
+      );
+      flows.add(
+        `icmp6,icmp_type=${type},icmp_code=0,nd_target=${target},${type === 135 ? "nd_sll" : "nd_tll"}=${mac},` +
+          `nd_reserved=${get(flow, "nd_reserved")},nd_options_type=${get(flow, "nd_options_type")},actions=2`,
+      );
+    }
+    assert.ok(packets.length > 100);
+    await using ovs = await Ovs.start({ ports: 2 });
+    await ovs.setFlows([...flows].join("\n"));
+    await ovs.receive(1, ...packets);
+    assert.deepEqual(
+      ovs.outputs().map((o) => toHex(o.packet)),
+      packets.map((p) => toHex(p)),
+    );
   });
 });
