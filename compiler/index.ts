@@ -26,6 +26,7 @@ export * from "./pipeline/ovs-hash.js";
 export * from "./pipeline/switch.js";
 export * from "./pipeline/table.js";
 export * from "./pipeline/translate.js";
+export * from "./passes/index.js";
 export * from "./targets/index.js";
 export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
 export { completeChecksum, crc32c, foldSum, sumWords, updateChecksum } from "./packet/checksum.js";

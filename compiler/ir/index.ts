@@ -2,6 +2,7 @@
 
 export { IrBuilder } from "./builder.js";
 export { check, SIZE_BYTES } from "./check.js";
+export { evalAlu, evalCond, evalSwap, type Constant } from "./constant.js";
 export { IrError, type IrPlace } from "./error.js";
 export { printEnd, printInst, printProgram } from "./print.js";
 export * from "./types.js";

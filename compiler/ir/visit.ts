@@ -98,14 +98,20 @@ export const substitute = (inst: Inst, f: Substitution): Inst => {
       return { ...inst, src: operand(f, inst.src) };
     case "alu":
       return { ...inst, a: operand(f, inst.a), b: operand(f, inst.b) };
-    case "swap":
-      return { ...inst, src: asReg(f, inst.src) };
-    case "load":
-      return { ...inst, base: base(f, inst.base) };
+    case "swap": {
+      const src = asReg(f, inst.src);
+      return src === inst.src ? inst : { ...inst, src };
+    }
+    case "load": {
+      const from = base(f, inst.base);
+      return from === inst.base ? inst : { ...inst, base: from };
+    }
     case "store":
       return { ...inst, base: base(f, inst.base), src: operand(f, inst.src) };
-    case "atomic_add":
-      return { ...inst, base: asReg(f, inst.base), src: asReg(f, inst.src) };
+    case "atomic_add": {
+      const [base, src] = [asReg(f, inst.base), asReg(f, inst.src)];
+      return base === inst.base && src === inst.src ? inst : { ...inst, base, src };
+    }
     case "ctx":
     case "map_value":
       return inst;
@@ -120,8 +126,10 @@ export const substituteEnd = (end: Terminator, f: Substitution): Terminator => {
   switch (end.op) {
     case "jump":
       return end;
-    case "branch":
-      return { ...end, a: asReg(f, end.a), b: operand(f, end.b) };
+    case "branch": {
+      const [a, b] = [asReg(f, end.a), operand(f, end.b)];
+      return a === end.a && b === end.b ? end : { ...end, a, b };
+    }
     case "return":
       return { ...end, value: operand(f, end.value) };
     case "tail_call":
@@ -145,6 +153,13 @@ export const reachable = (program: Program): ReadonlySet<BlockId> => {
     if (block) todo.push(...successorsOf(block.end));
   }
   return seen;
+};
+
+/** `program` without the blocks that the entry does not reach; `program` itself when it reaches all. */
+export const dropUnreached = (program: Program): Program => {
+  const reached = reachable(program);
+  if (reached.size === program.blocks.length) return program;
+  return { ...program, blocks: program.blocks.filter((b) => reached.has(b.id)) };
 };
 
 /** How many instructions write each virtual register, by register id. */

@@ -11,21 +11,6 @@ import type { CallArg, LBlock, LInst, LProgram, Reg, RegOrImm } from "./lir.js";
 
 const COMMUTATIVE: ReadonlySet<AluOp> = new Set<AluOp>(["add", "mul", "and", "or", "xor"]);
 
-/** `b COND a` for `a COND b`. */
-export const MIRRORED: Readonly<Record<Cond, Cond>> = {
-  eq: "eq",
-  ne: "ne",
-  gt: "lt",
-  ge: "le",
-  lt: "gt",
-  le: "ge",
-  sgt: "slt",
-  sge: "sle",
-  slt: "sgt",
-  sle: "sge",
-  set: "set",
-};
-
 const UNSIGNED: ReadonlySet<Cond> = new Set<Cond>(["eq", "ne", "gt", "ge", "lt", "le", "set"]);
 
 /** Distributes over {@link LInst} so that each variant loses its origin. */

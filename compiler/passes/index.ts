@@ -1,0 +1,45 @@
+// The passes over the intermediate representation, and the order they run in.
+
+import type { Program } from "../ir/types.js";
+import { dropDead } from "./drop-dead.js";
+import { foldConstants } from "./fold-constants.js";
+import { forwardStores } from "./forward-stores.js";
+import { mergeBoundsChecks } from "./merge-bounds-checks.js";
+import type { Pass } from "./pass.js";
+import { propagateCopies } from "./propagate-copies.js";
+import { threadJumps } from "./thread-jumps.js";
+
+export type { Pass } from "./pass.js";
+
+/** All passes in order. One round feeds the next: straightened blocks give stores more loads to forward to. */
+export const PIPELINE: readonly Pass[] = [
+  foldConstants,
+  threadJumps,
+  mergeBoundsChecks,
+  forwardStores,
+  propagateCopies,
+  dropDead,
+];
+
+/** Rounds after which further ones are not worth their time. */
+const MAX_ROUNDS = 4;
+
+export interface RunPassesOptions {
+  /** Called after every pass that changed the program. */
+  readonly after?: (pass: Pass, program: Program) => void;
+}
+
+/** Runs {@link PIPELINE} until nothing changes, at most {@link MAX_ROUNDS} times. */
+export const runPasses = (program: Program, options: RunPassesOptions = {}): Program => {
+  let now = program;
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const before = now;
+    for (const pass of PIPELINE) {
+      const next = pass.run(now);
+      if (next !== now) options.after?.(pass, next);
+      now = next;
+    }
+    if (now === before) break;
+  }
+  return now;
+};
