@@ -4,6 +4,7 @@ export * from "./analysis/relevance.js";
 export * from "./datapath/abi.js";
 export * from "./datapath/compile.js";
 export * from "./datapath/key.js";
+export { MAX_EXT_HEADERS, MAX_ND_OPTIONS } from "./datapath/parse.js";
 export * from "./datapath/plan.js";
 export * from "./emit/bpf/index.js";
 export * from "./ir/index.js";
