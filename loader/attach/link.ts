@@ -4,7 +4,7 @@ import { OffloadError, type ExitCode } from "ebpf-assembler";
 import { ATTACH_TYPES, type Program } from "../objects/program.js";
 import { Attr, bpf, cString } from "../sys/bpf.js";
 import { ERRNO, NoInterfaceError, syscallError } from "../sys/errors.js";
-import { Fd } from "../sys/fd.js";
+import { checkKind, Fd } from "../sys/fd.js";
 import type { Sys } from "../sys/sys.js";
 import { Rtnl } from "../net/rtnl.js";
 
@@ -138,6 +138,7 @@ export class Link implements Disposable {
   static fromFd(sys: Sys, number: number, what: string): Link {
     const fd = new Fd(sys, number, what);
     try {
+      checkKind(number, "link", what);
       readLinkInfo(sys, number, what);
       return new Link(sys, fd, what);
     } catch (error) {

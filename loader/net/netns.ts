@@ -6,15 +6,12 @@ import { RangeViolation } from "ebpf-assembler";
 import { check, ERRNO } from "../sys/errors.js";
 import { cString } from "../sys/bpf.js";
 import { Fd } from "../sys/fd.js";
+import { MOUNT, mount, unmount } from "../sys/mount.js";
 import type { Sys } from "../sys/sys.js";
 
 const CLONE_NEWNET = 0x40000000;
 const O_RDONLY_CLOEXEC = 0o2000000;
 const AT_FDCWD = -100;
-const MS_BIND = 0x1000;
-const MS_REC = 0x4000;
-const MS_SHARED = 1 << 20;
-const MNT_DETACH = 2;
 
 /** Where iproute2 looks for named namespaces. */
 const RUN_DIR = "/var/run/netns";
@@ -29,19 +26,12 @@ const openNamespace = (sys: Sys, path: string, what: string): Fd => {
   );
 };
 
-const mount = (sys: Sys, source: string, target: string, type: string, flags: number): number => {
-  const [s, t, y] = [cString(source), cString(target), cString(type)];
-  const result = sys.call("mount", sys.address(s), sys.address(t), sys.address(y), flags, 0);
-  void [s, t, y].length;
-  return result;
-};
-
 /** As `ip netns add`: the directory must be a shared mount for namespaces to be seen from other mount namespaces. */
 const mountRunDir = (sys: Sys): void => {
   mkdirSync(RUN_DIR, { recursive: true, mode: 0o755 });
-  if (mount(sys, "", RUN_DIR, "none", MS_SHARED | MS_REC) >= 0) return;
-  check(mount(sys, RUN_DIR, RUN_DIR, "none", MS_BIND | MS_REC), `bind ${RUN_DIR} to itself`, "mount()");
-  check(mount(sys, "", RUN_DIR, "none", MS_SHARED | MS_REC), `share ${RUN_DIR}`, "mount()");
+  if (mount(sys, "", RUN_DIR, "none", MOUNT.SHARED | MOUNT.REC) >= 0) return;
+  check(mount(sys, RUN_DIR, RUN_DIR, "none", MOUNT.BIND | MOUNT.REC), `bind ${RUN_DIR} to itself`, "mount()");
+  check(mount(sys, "", RUN_DIR, "none", MOUNT.SHARED | MOUNT.REC), `share ${RUN_DIR}`, "mount()");
 };
 
 /**
@@ -86,7 +76,7 @@ export class Netns implements Disposable {
       try {
         const fd = openNamespace(sys, OWN, "the new network namespace");
         try {
-          if (name !== undefined) check(mount(sys, OWN, path, "none", MS_BIND), action, "mount()");
+          if (name !== undefined) check(mount(sys, OWN, path, "none", MOUNT.BIND), action, "mount()");
           return new Netns(sys, fd, name, name !== undefined);
         } catch (error) {
           fd[Symbol.dispose]();
@@ -129,8 +119,7 @@ export class Netns implements Disposable {
     this.fd[Symbol.dispose]();
     if (!this.isNameOurs || this.name === undefined) return;
     const path = `${RUN_DIR}/${this.name}`;
-    const target = cString(path);
-    const result = this.sys.call("umount2", this.sys.address(target), MNT_DETACH);
+    const result = unmount(this.sys, path);
     if (result !== -ERRNO.EINVAL && result !== -ERRNO.ENOENT)
       check(result, `remove network namespace ${this.name}`, "umount2()");
     rmSync(path, { force: true });

@@ -7,7 +7,7 @@ import { MAP_FLAGS, MAP_TYPES, RangeViolation, roundUp, type MapSpec, type MapTy
 import { bpf, cString, ELEM, fromCString } from "../sys/bpf.js";
 import { possibleCpus } from "../sys/cpus.js";
 import { ERRNO, syscallError } from "../sys/errors.js";
-import { Fd } from "../sys/fd.js";
+import { checkKind, Fd } from "../sys/fd.js";
 import { mapShared, PAGE_SIZE } from "../sys/mmap.js";
 import type { Sys } from "../sys/sys.js";
 
@@ -138,6 +138,7 @@ export class BpfMap implements Disposable {
   static fromFd(sys: Sys, number: number, what: string): BpfMap {
     const fd = new Fd(sys, number, what);
     try {
+      checkKind(number, "map", what);
       return new BpfMap(sys, fd, readMapInfo(sys, number, what));
     } catch (error) {
       fd[Symbol.dispose]();

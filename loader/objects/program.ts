@@ -13,7 +13,7 @@ import {
 } from "ebpf-assembler";
 import { Attr, bpf, cString, fromCString, type AttrValues } from "../sys/bpf.js";
 import { ERRNO, syscallError } from "../sys/errors.js";
-import { Fd } from "../sys/fd.js";
+import { checkKind, Fd } from "../sys/fd.js";
 import type { Sys } from "../sys/sys.js";
 import type { BpfMap } from "./map.js";
 import { verifierError } from "./verifier.js";
@@ -204,6 +204,7 @@ export class Program implements Disposable {
   static fromFd(sys: Sys, number: number, what: string): Program {
     const fd = new Fd(sys, number, what);
     try {
+      checkKind(number, "program", what);
       const { name, type } = readProgramInfo(sys, number, what);
       return new Program(sys, fd, name, type);
     } catch (error) {

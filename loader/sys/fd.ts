@@ -1,5 +1,7 @@
 // Ownership of one file descriptor.
 
+import { readlinkSync } from "node:fs";
+import { RangeViolation } from "ebpf-assembler";
 import { check, ClosedError } from "./errors.js";
 import type { Sys } from "./sys.js";
 
@@ -35,3 +37,21 @@ export class Fd implements Disposable {
     if (number >= 0) check(this.sys.call("close", number), `close ${this.what}`, "close()");
   }
 }
+
+/** Names of the anonymous inodes of each kind of BPF object (kernel/bpf/syscall.c; a link has either). */
+const INODES = {
+  map: ["anon_inode:bpf-map"],
+  program: ["anon_inode:bpf-prog"],
+  link: ["anon_inode:bpf-link", "anon_inode:bpf_link"],
+} as const;
+
+/**
+ * Checks that a descriptor, opened from a pin or an id, is of the expected kind: the kernel's info of one kind would be
+ * misread as another's.
+ * @throws {@link RangeViolation}
+ */
+export const checkKind = (fd: number, kind: keyof typeof INODES, what: string): void => {
+  const inode = readlinkSync(`/proc/self/fd/${fd}`);
+  const known: readonly string[] = INODES[kind];
+  if (!known.includes(inode)) throw new RangeViolation(`Cannot open ${what}: want a ${kind}, got ${inode}`);
+};

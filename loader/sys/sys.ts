@@ -23,7 +23,6 @@ export const SYSCALLS = {
   sendmmsg: [307, 269],
   setns: [308, 268],
   bpf: [321, 280],
-  fstatfs: [138, 44],
 } as const satisfies Record<string, readonly [x64: number, arm64: number]>;
 
 export type SyscallName = keyof typeof SYSCALLS;

@@ -103,6 +103,14 @@ describe("Link", () => {
       assert.equal(link.info.ifindex, 0);
     });
 
+    it("fromId() opens a link, which keeps the program attached", () => {
+      const link = attach(pass, "native");
+      using again = Link.fromId(sys, link.info.id);
+      link[Symbol.dispose]();
+      assert.deepEqual(xdpState(), { native: pass.info.id });
+      assert.equal(again.info.programId, pass.info.id);
+    });
+
     it("throws after it was closed", () => {
       const link = attach(pass, "native");
       link[Symbol.dispose]();
