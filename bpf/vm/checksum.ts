@@ -9,9 +9,10 @@ export const csumAdd = (a: number, b: number): number => {
 
 export const csumSub = (a: number, b: number): number => csumAdd(a, ~b);
 
-/** The sum of bytes (their number a multiple of 4), started with `seed`. */
+/** The sum of bytes, as if zero bytes followed up to a multiple of 4; started with `seed`. */
 export const csumPartial = (bytes: Uint8Array, seed: number): number => {
   let sum = seed >>> 0;
+  // Bytes beyond the end are undefined, which counts as 0 in a bitwise operation.
   for (let i = 0; i < bytes.length; i += 4) {
     sum = csumAdd(sum, bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24));
   }

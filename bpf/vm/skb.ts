@@ -139,8 +139,8 @@ export class SkbContext implements Context {
     this.networkOffset = ETH_HLEN;
     this.wireLength = bytes.length;
     this.protocol = this.typeAt(12);
-    // PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST (uapi/linux/if_packet.h).
-    this.pktType = (bytes[0]! & 1) === 0 ? 0 : bytes.subarray(0, 6).every((byte) => byte === 0xff) ? 1 : 2;
+    // PACKET_OTHERHOST, PACKET_BROADCAST, PACKET_MULTICAST (uapi/linux/if_packet.h): no address is the device's own.
+    this.pktType = (bytes[0]! & 1) === 0 ? 3 : bytes.subarray(0, 6).every((byte) => byte === 0xff) ? 1 : 2;
   }
 
   load(R: Int32Array, dst: number, offset: number, size: number): void {

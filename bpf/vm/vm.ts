@@ -46,6 +46,8 @@ export interface VmInput {
   readonly egressIfindex?: number;
   /** tc: the tag in skb metadata, not in the bytes. */
   readonly vlan?: VlanTag;
+  /** tc: PACKET_* (uapi/linux/if_packet.h); by default from the destination address, PACKET_OTHERHOST for a unicast one. */
+  readonly pktType?: number;
   readonly mark?: number;
   readonly priority?: number;
   readonly hash?: number;
@@ -227,6 +229,7 @@ export class Vm {
     skb.begin(input.packet, input.linear ?? input.packet.length);
     skb.ingressIfindex = skb.ifindex = input.ingressIfindex ?? 0;
     skb.vlan = input.vlan;
+    skb.pktType = input.pktType ?? skb.pktType;
     skb.mark = input.mark ?? 0;
     skb.priority = input.priority ?? 0;
     skb.hash = input.hash ?? 0;
