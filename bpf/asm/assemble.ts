@@ -43,7 +43,8 @@ const split = (code: Code): { insns: Insn[]; targets: Map<Label, number> } => {
 const targetOf = (insn: Insn): Label | undefined =>
   insn.to ?? (insn.imm64?.kind === "func" ? insn.imm64.label : undefined);
 
-const sameOrigin = (a: Origin | undefined, b: Origin): boolean =>
+/** Whether two origins say the same. */
+export const sameOrigin = (a: Origin | undefined, b: Origin): boolean =>
   a === b || (a !== undefined && a.text === b.text && a.file === b.file && a.line === b.line);
 
 /** Writes slots one after the other. */
