@@ -313,7 +313,9 @@ const readPrograms = (
  * @throws {@link NotSupportedError} for a sound object that needs what a spec cannot say
  */
 export const readElf = (bytes: Uint8Array): ObjectSpec => {
-  const file = new ByteReader(bytes, "read an ELF object");
+  // Not a Buffer: the slices of those share memory.
+  const plain = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+  const file = new ByteReader(plain, "read an ELF object");
   const sections = readSections(file);
   const symbols = readSymbols(file, sections);
   const named = (name: string): Section | undefined => sections.find((section) => section.name === name);

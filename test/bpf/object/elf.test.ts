@@ -312,6 +312,13 @@ describe("readElf()", () => {
     assert.throws(() => readElf(wrongMachine), /at byte 16: want a relocatable BPF file, got type 1 of machine 62/);
   });
 
+  it("reads a Buffer and keeps nothing of it", () => {
+    const buffer = Buffer.from(writeElf(everything()));
+    const object = readElf(buffer);
+    buffer.fill(0xff);
+    assert.deepEqual(object, everything());
+  });
+
   it("reads a file that starts anywhere in its buffer", () => {
     const sound = writeElf(everything());
     const shifted = new Uint8Array(sound.length + 3).subarray(3);
