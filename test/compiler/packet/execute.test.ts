@@ -155,6 +155,22 @@ describe("Executor.execute()", () => {
     }
   });
 
+  it("sets the same bytes behind a tag that was pushed, and where one was popped", () => {
+    const r = new Random(3);
+    const sets = (Object.entries(TARGETS) as [SetTarget, number][])
+      .filter(([target]) => target !== "vlan_tci")
+      .map(([target, size]) => set(target, r.bytes(size)));
+    const push: DpAction = { kind: "push_vlan", tpid: 0x88a8, tci: 7 };
+    const pop: DpAction = { kind: "pop_vlan" };
+    for (const packet of packets) {
+      const sent = (...actions: readonly DpAction[]): string =>
+        toHex(run(packet, [...actions, output(1)], executor)[0]!);
+      const want = sent(...sets, push);
+      assert.equal(sent(push, ...sets), want);
+      assert.equal(sent(push, pop, ...sets, push), want);
+    }
+  });
+
   const udp: PacketSpec = {
     dst: "02:00:00:00:00:02",
     src: "02:00:00:00:00:01",

@@ -56,6 +56,22 @@ describe("extract()", () => {
     compare(cut);
   });
 
+  it("gives the flow that OVS extracts for every IP length that a packet can claim", () => {
+    const claimed: Uint8Array[] = [];
+    for (const packet of randomPackets(9, 400)) {
+      const { l3, dlType } = extract(packet, packet.length, 1, newFlow());
+      const at = dlType === 0x0800 ? l3 + 2 : dlType === 0x86dd ? l3 + 4 : 0;
+      if (at === 0 || at + 2 > packet.length || packet.length > 180) continue;
+      for (let length = 0; length <= packet.length - l3; length++) {
+        const copy = packet.slice();
+        copy.set([length >> 8, length & 0xff], at);
+        claimed.push(copy);
+      }
+    }
+    assert.ok(claimed.length > 5000);
+    compare(claimed);
+  });
+
   it("gives the ND fields that OVS matches but does not print", async () => {
     const flow = newFlow();
     const packets: Uint8Array[] = [];
