@@ -30,4 +30,12 @@ export * from "./pipeline/translate.js";
 export * from "./passes/index.js";
 export * from "./targets/index.js";
 export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
-export { completeChecksum, crc32c, foldSum, sumWords, updateChecksum } from "./packet/checksum.js";
+export {
+  completeChecksum,
+  crc32c,
+  foldSum,
+  pseudoHeaderChecksumAt,
+  pseudoHeaderSum,
+  sumWords,
+  updateChecksum,
+} from "./packet/checksum.js";

@@ -57,6 +57,11 @@ export class Netns implements Disposable {
     return new Netns(sys, openNamespace(sys, `${RUN_DIR}/${name}`, `network namespace ${name}`), name, false);
   }
 
+  /** The namespace behind a file, such as `/proc/PID/ns/net`. @throws {@link SyscallError} */
+  static openPath(sys: Sys, path: string): Netns {
+    return new Netns(sys, openNamespace(sys, path, `network namespace ${path}`), undefined, false);
+  }
+
   /**
    * A new namespace, named as by `ip netns add` or anonymous.
    * @throws {@link SyscallError}; nothing stays behind

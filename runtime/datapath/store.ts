@@ -73,19 +73,38 @@ export class SubtableStore<Owner> implements Disposable {
   }
 
   /**
-   * Puts an entry in, with counters of zero.
+   * Puts an entry in, with counters of zero. An entry with the same key must have been taken out before.
    * @param fill - writes shape and arguments into the value, which is zero
    * @returns the placement, or the errno when the kernel refused
    */
   put(fullKey: Uint8Array, owner: Owner, fill: (value: DataView) => void): Placement<Owner> | number {
     const key = this.keyOf(fullKey);
-    this.map.value.fill(0);
-    fill(this.value);
-    const errno = this.map.tryUpdate(this.map.key, this.map.value);
+    const errno = this.write(fill);
     if (errno !== 0) return errno;
     const placement = new Placement(owner, this, key);
     this.placements.set(key, placement);
     return placement;
+  }
+
+  private write(fill: (value: DataView) => void): number {
+    this.map.value.fill(0);
+    fill(this.value);
+    return this.map.tryUpdate(this.map.key, this.map.value);
+  }
+
+  /**
+   * Gives an entry another value: reports what it counted under the old one and starts from zero. Packets that come in
+   * between miss.
+   * @returns 0, or the errno when the kernel refused: the entry is gone then
+   */
+  rewrite(placement: Placement<Owner>, fill: (value: DataView) => void, onTraffic: OnTraffic<Owner>): number {
+    this.take(placement, onTraffic);
+    placement.packets = 0;
+    placement.bytes = 0;
+    this.keyBuffer.write(placement.key, "latin1");
+    const errno = this.write(fill);
+    if (errno === 0) this.placements.set(placement.key, placement);
+    return errno;
   }
 
   /**

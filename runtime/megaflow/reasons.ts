@@ -13,8 +13,6 @@ export const DELETE_REASONS = {
   "update-fail": "the datapath refused a change of it",
   "xlation-error": "translation failed",
   "flow-missing-dp": "the datapath had lost it",
-  /** Ours: the actions differ and the megaflow is put in anew. OVS changes it in place. */
-  "actions-changed": "the tables changed and the flow has other actions",
 } as const;
 
 export type DeleteReason = keyof typeof DELETE_REASONS;

@@ -1,0 +1,366 @@
+// A running switch: the OpenFlow state, the datapath, the cache between them, the slow path and the ports, with one owner.
+//
+// Everything happens on one event loop. Upcalls are handled in turns of bounded length; reading counters, translating
+// again and building programs are cut into slices or gathered, so that no upcall waits long.
+
+import { Scope } from "ebpf-assembler";
+import {
+  creditTranslation,
+  learnFrom,
+  Switch,
+  type FailMode,
+  type Flow,
+  type Group,
+  type Hook,
+  type Match,
+  type Translation,
+} from "#compiler";
+import { followInterfaces, PacketSender, RingBuffer, Rtnl, type Interface, type Sys } from "libbpf-ts";
+import { monotonicMs } from "./clock.js";
+import { Datapath } from "./datapath/datapath.js";
+import type { Log } from "./log.js";
+import { firstPlan, MegaflowCache, type CacheOptions, type CacheStats } from "./megaflow/cache.js";
+import { membersThatMatter } from "./megaflow/members.js";
+import { Revalidator, type RevalidatorOptions, type RevalidatorStats } from "./megaflow/revalidator.js";
+import { Specialiser, type SpecialiserStats } from "./megaflow/specialiser.js";
+import type { Ukey } from "./megaflow/ukey.js";
+import { attachPort, candidateHooks, programOf, type PortAttachment } from "./ports/attach.js";
+import type { PortSpec } from "./ports/port-spec.js";
+import { newPortStats, PortTable, type PortStats, type RuntimePort } from "./ports/port-table.js";
+import { DRAIN_LIMIT, SlowPath, type SlowPathStats } from "./slow-path.js";
+
+export interface BridgeOptions extends CacheOptions, RevalidatorOptions {
+  readonly name: string;
+  readonly failMode: FailMode;
+  readonly ports: readonly PortSpec[];
+  readonly log: Log;
+}
+
+/** Smallest number of interface indices that devmap and lost counters have room for. */
+const MIN_PORT_SLOTS = 4096;
+
+/** Room for interface indices up to `highest`, and some to come. */
+const portSlotsFor = (highest: number): number =>
+  Math.max(MIN_PORT_SLOTS, 2 ** Math.ceil(Math.log2((highest + 1) * 2)));
+
+export interface PortReport extends PortStats {
+  readonly port: number;
+  readonly name: string;
+  readonly ifindex: number;
+  readonly hook: string;
+  readonly up: boolean;
+  /** Upcalls lost because the ring was full. */
+  readonly lost: number;
+}
+
+/** Numbers of a bridge since its start. */
+export interface BridgeStats {
+  readonly bridge: string;
+  readonly uptimeMs: number;
+  readonly version: number;
+  readonly rules: number;
+  readonly macs: number;
+  /** Packets that the datapath handled by a megaflow, those that user space carried out included. */
+  readonly hits: number;
+  readonly lost: number;
+  readonly upcalls: SlowPathStats;
+  readonly cache: CacheStats;
+  readonly revalidator: RevalidatorStats;
+  readonly specialiser: SpecialiserStats;
+  readonly transmit: {
+    readonly sent: number;
+    readonly dropped: number;
+    readonly drops: Readonly<Record<string, number>>;
+  };
+  readonly ports: readonly PortReport[];
+}
+
+/** Disposing detaches every port, puts offload settings back and frees everything in the kernel. */
+export class Bridge implements Disposable {
+  readonly sw: Switch;
+  readonly ports = new PortTable();
+  readonly datapath: Datapath<Ukey>;
+  readonly cache: MegaflowCache;
+  readonly revalidator: Revalidator;
+  readonly specialiser: Specialiser;
+  readonly slowPath: SlowPath;
+  private readonly sender: PacketSender;
+  private readonly rtnl: Rtnl;
+  private scope = new Scope();
+  private readonly attachments = new Map<number, PortAttachment>();
+  private readonly startMs = monotonicMs();
+  private readonly log: Log;
+  private hits = 0;
+  private ring: RingBuffer;
+
+  private constructor(
+    readonly sys: Sys,
+    private readonly options: BridgeOptions,
+    interfaces: ReadonlyMap<PortSpec, Interface>,
+    scope: Scope,
+  ) {
+    this.log = options.log;
+    this.sw = new Switch({ name: options.name, failMode: options.failMode });
+    this.rtnl = scope.use(Rtnl.open(sys));
+    this.sender = scope.use(PacketSender.open(sys));
+    const hooks = new Set<Hook>();
+    for (const [spec, iface] of interfaces) hooks.add(programOf(candidateHooks(iface, spec.hook)[0]![0]));
+    const plan = firstPlan(membersThatMatter(this.sw), { portSlots: portSlotsFor(this.highestIndex()) });
+    this.datapath = scope.use(Datapath.load<Ukey>(sys, plan, hooks.size === 0 ? new Set<Hook>(["tc"]) : hooks));
+    this.cache = new MegaflowCache(this.datapath, this.ports, this.onTraffic, () => this.specialiser.wake(), {
+      ...options,
+      ...(options.maxFlows === undefined ? {} : { flowLimit: options.maxFlows }),
+    });
+    this.specialiser = scope.use(new Specialiser(this.cache, this.onBuilt));
+    this.revalidator = scope.use(new Revalidator(this.sw, this.cache, this.onRound, this.onError, options));
+    this.slowPath = new SlowPath(this.sw, this.cache, this.ports, this.sender, this.credit, this.onError);
+    this.ring = scope.use(RingBuffer.open(this.datapath.ring));
+    scope.use(
+      this.ring.follow(this.slowPath.onRecord, {
+        limit: DRAIN_LIMIT,
+        awake: this.datapath.awake,
+        onDrained: this.onDrained,
+      }),
+    );
+    scope.defer(() => this.detachAll());
+    for (const [spec, iface] of interfaces) this.addPort(spec, iface);
+    scope.use(followInterfaces(sys, (event) => this.onInterface(event)));
+    this.revalidator.start();
+  }
+
+  /**
+   * Starts a switch in the current network namespace.
+   * @throws {@link NoInterfaceError}, {@link OccupiedError}, {@link SyscallError}, {@link VerifierError}; nothing stays
+   *   behind
+   */
+  static open(sys: Sys, options: BridgeOptions): Bridge {
+    using rtnl = Rtnl.open(sys);
+    const interfaces = new Map(options.ports.map((spec) => [spec, rtnl.get(spec.name)]));
+    using scope = new Scope();
+    const bridge = new Bridge(sys, options, interfaces, scope);
+    bridge.scope = scope.move();
+    return bridge;
+  }
+
+  private highestIndex(): number {
+    return Math.max(0, ...this.rtnl.interfaces().map(({ index }) => index));
+  }
+
+  // Ports
+
+  /** Makes an interface a port. @throws as {@link Bridge.open} */
+  addPort(spec: PortSpec, iface: Interface = this.rtnl.get(spec.name)): RuntimePort {
+    const number = spec.number ?? this.ports.freeNumber;
+    const { plan } = this.datapath.generation;
+    if (iface.index >= plan.portSlots)
+      this.cache.respecialise(this.datapath.generation.hooks, portSlotsFor(iface.index));
+    const receivesXdp = this.options.ports.some(({ hook }) => hook === "native");
+    const attachment = attachPort(this.sys, iface, spec.hook, (hook) => this.stub(hook), receivesXdp);
+    this.attachments.set(number, attachment);
+    const { hook, why, peer } = attachment;
+    const port: RuntimePort = { number, name: iface.name, ifindex: iface.index, hook, stats: newPortStats() };
+    this.datapath.addRedirect(iface.index);
+    this.ports.add(port);
+    this.sw.setPort({ number, name: iface.name, up: isRunning(iface) });
+    this.log.info({ port: number, interface: iface.name, ifindex: iface.index, hook, why }, "port added");
+    if (peer !== undefined && Object.keys(peer.changed).length > 0)
+      this.log.info(
+        { peer: peer.peer, offloads: peer.changed },
+        `offloads of the peer changed for XDP on ${iface.name}`,
+      );
+    for (const problem of peer?.failed ?? []) this.log.warn({ interface: iface.name }, problem);
+    this.revalidator.wake();
+    return port;
+  }
+
+  /** The stub of a hook, whose main program is built when it is not there yet. */
+  private stub(hook: Hook): ReturnType<Datapath<Ukey>["stub"]> {
+    const { hooks } = this.datapath.generation;
+    if (!hooks.has(hook)) {
+      this.cache.harvest();
+      this.cache.respecialise(new Set([...hooks, hook]));
+    }
+    return this.datapath.stub(hook);
+  }
+
+  removePort(number: number): void {
+    const port = this.ports.remove(number);
+    if (port === undefined) return;
+    const attachment = this.attachments.get(number);
+    this.attachments.delete(number);
+    for (const release of [() => attachment?.[Symbol.dispose](), () => this.datapath.removeRedirect(port.ifindex)]) {
+      try {
+        release();
+      } catch (error) {
+        // The interface may be gone, and with it what there was to take back.
+        this.log.debug({ err: error, port: number }, "cleaning up after a port");
+      }
+    }
+    this.sw.removePort(number);
+    this.log.info({ port: number, interface: port.name }, "port removed");
+    this.revalidator.wake();
+  }
+
+  private detachAll(): void {
+    for (const { number } of this.ports.all) this.removePort(number);
+  }
+
+  private onInterface(event: Parameters<Parameters<typeof followInterfaces>[1]>[0]): void {
+    try {
+      if (event.kind === "lost") {
+        const interfaces = this.rtnl.interfaces();
+        const present = new Set(interfaces.map(({ index }) => index));
+        for (const { number, ifindex } of this.ports.all) if (!present.has(ifindex)) this.removePort(number);
+        for (const iface of interfaces) this.onChanged(iface);
+      } else if (event.kind === "removed") {
+        const port = this.ports.byIfindex(event.interface.index);
+        if (port !== undefined) this.removePort(port.number);
+      } else this.onChanged(event.interface);
+    } catch (error) {
+      this.onError(error);
+    }
+  }
+
+  /** Link state of a port; or an interface that comes (back) under the name of a port. */
+  private onChanged(iface: Interface): void {
+    const port = this.ports.byIfindex(iface.index);
+    if (port === undefined) {
+      const spec = this.options.ports.find(({ name }) => name === iface.name);
+      if (spec !== undefined && this.ports.byName(spec.name) === undefined) this.addPort(spec, iface);
+      return;
+    }
+    const up = isRunning(iface);
+    if (this.sw.port(port.number)?.up === up) return;
+    this.sw.setPort({ number: port.number, up });
+    this.log.info({ port: port.number, interface: port.name, up }, up ? "link up" : "link down");
+    this.revalidator.wake();
+  }
+
+  // Tables
+
+  /** Adds groups, then flows. @throws {@link FlowModError}, {@link RangeViolation}: those before it are in */
+  add(flows: readonly Flow[], groups: readonly Group[] = []): void {
+    const nowMs = monotonicMs();
+    try {
+      for (const group of groups) this.sw.addGroup(group, nowMs);
+      for (const flow of flows) this.sw.add(flow, nowMs);
+    } finally {
+      this.tablesChanged();
+    }
+  }
+
+  /** Makes `flows` the only ones: those that are there already keep their counters. */
+  replace(flows: readonly Flow[]): void {
+    const nowMs = monotonicMs();
+    try {
+      const before = new Set(this.sw.rules());
+      const kept = new Set(flows.map((flow) => this.sw.add(flow, nowMs)));
+      for (const rule of before) {
+        if (kept.has(rule) || rule.removed) continue;
+        this.sw.delete(rule.match, { table: rule.table, priority: rule.priority, strict: true });
+      }
+    } finally {
+      this.tablesChanged();
+    }
+  }
+
+  /** Deletes the flows that `match` covers; all when it is absent. @returns how many */
+  delete(match: Match, table?: number): number {
+    const rules = this.sw.delete(match, table === undefined ? {} : { table });
+    this.tablesChanged();
+    return rules.length;
+  }
+
+  /** To be called after any change of tables or MAC table from outside. */
+  tablesChanged(): void {
+    this.cache.want(membersThatMatter(this.sw));
+    this.revalidator.wake();
+  }
+
+  /** Reads all counters and credits them, so that what is shown next is exact. */
+  async settle(): Promise<void> {
+    await this.revalidator.round();
+  }
+
+  // What comes back from the parts
+
+  private readonly credit = (
+    translation: Translation,
+    inPort: number,
+    packets: number,
+    bytes: number,
+    nowMs: number,
+  ): void => {
+    creditTranslation(translation, packets, bytes, nowMs);
+    this.ports.credit(inPort, translation.actions, packets, bytes);
+  };
+
+  private readonly onTraffic = (ukey: Ukey, packets: number, bytes: number): void => {
+    const nowMs = monotonicMs();
+    ukey.usedMs = nowMs;
+    this.hits += packets;
+    this.credit(ukey.translation, ukey.inPort, packets, bytes, nowMs);
+    if (ukey.translation.learns.length > 0) learnFrom(this.sw, ukey.translation, nowMs);
+  };
+
+  private readonly onDrained = (): void => {
+    this.slowPath.onDrained();
+    this.revalidator.wake();
+  };
+
+  private readonly onBuilt = (error: unknown): void => {
+    const { plan } = this.datapath.generation;
+    const { lastBuildMs } = this.specialiser.stats;
+    if (error === undefined)
+      this.log.debug(
+        { subtables: plan.subtables.length, shapes: plan.shapes.length, keyBytes: plan.key.size, ms: lastBuildMs },
+        "datapath program specialised",
+      );
+    else this.log.error({ err: error }, "cannot specialise the datapath program; the old one runs on");
+  };
+
+  private readonly onRound = (): void => {
+    // Subtables that have run empty cost every look-up; a few are not worth a new program.
+    if (this.cache.nEmptySubtables >= 4) this.specialiser.wake();
+  };
+
+  private nErrors = 0;
+  private readonly onError = (error: unknown): void => {
+    // Packets can cause errors: say it often enough to be seen and seldom enough not to harm.
+    if (this.nErrors++ % 1000 === 0) this.log.error({ err: error, errors: this.nErrors }, "cannot handle a packet");
+  };
+
+  get stats(): BridgeStats {
+    const ports = this.ports.all.map(({ number, name, ifindex, hook, stats }): PortReport => ({
+      port: number,
+      name,
+      ifindex,
+      hook,
+      up: this.sw.port(number)?.up ?? false,
+      lost: this.datapath.lost(ifindex),
+      ...stats,
+    }));
+    return {
+      bridge: this.sw.name,
+      uptimeMs: Math.round(monotonicMs() - this.startMs),
+      version: this.sw.version,
+      rules: this.sw.size,
+      macs: this.sw.macs.size,
+      hits: this.hits,
+      lost: ports.reduce((sum, { lost }) => sum + lost, 0),
+      upcalls: this.slowPath.stats,
+      cache: this.cache.stats,
+      revalidator: this.revalidator.stats,
+      specialiser: this.specialiser.stats,
+      transmit: { ...this.sender.counters, drops: Object.fromEntries(this.sender.drops) },
+      ports,
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.scope[Symbol.dispose]();
+  }
+}
+
+/** Whether packets can leave by an interface. */
+const isRunning = (iface: Interface): boolean => iface.isUp && iface.hasCarrier;

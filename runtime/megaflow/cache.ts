@@ -1,0 +1,504 @@
+// The megaflow cache: which megaflows exist, under which masks, and where they lie in the kernel.
+//
+// A new megaflow is in use at once. If its mask has a subtable in the running program it goes there; if not, it goes under the
+// exact-match subtable, for this packet's key only, and its mask is wanted by the next program. If the program has no code
+// for its actions it is installed as SHAPE_SLOW: user space carries them out, and the shape is wanted. respecialise()
+// makes a program that has what is wanted and moves the megaflows over; specialiser.ts decides when.
+//
+// The number of masks is bounded: past the limit a megaflow goes under an existing mask that has all of its 1-bits (more
+// 1-bits are always sound), at worst the exact one.
+
+import {
+  keyLayout,
+  missingMembers,
+  plan as planOf,
+  putArgs,
+  putKey,
+  refusal,
+  shape,
+  shapeOf,
+  FIRST_SHAPE,
+  SHAPE_DROP,
+  SHAPE_SLOW,
+  VALUE,
+  type DatapathPlan,
+  type DpAction,
+  type FlowWords,
+  type Hook,
+  type KeyLayout,
+  type Member,
+  type Shape,
+  type Translation,
+} from "#compiler";
+import type { Datapath, Generation } from "../datapath/datapath.js";
+import type { OnTraffic, Placement, SubtableStore } from "../datapath/store.js";
+import { equalActions } from "./actions.js";
+import { newDeleteCounts, type DeleteCounts, type DeleteReason } from "./reasons.js";
+import { MaskClass, packetMask, Ukey } from "./ukey.js";
+
+/** What the cache has to know of the ports. */
+export interface PortLookup {
+  /** Interface index of an OpenFlow port; 0 when it has none: packets for it are dropped. */
+  ifindexOf(port: number): number;
+  /** Which program handles packets that come in by this interface. */
+  hookOf(ifindex: number): Hook;
+}
+
+export interface CacheOptions {
+  /** Subtables besides the exact one. Default 32. */
+  readonly maxMasks?: number;
+  /** Action shapes that are compiled. Default 64. */
+  readonly maxShapes?: number;
+  /** Megaflows at most; the revalidator adapts it. Default 200,000. */
+  readonly flowLimit?: number;
+}
+
+/** Numbers of a cache since it was made. */
+export interface CacheStats {
+  readonly megaflows: number;
+  readonly masks: number;
+  readonly subtables: number;
+  readonly shapes: number;
+  readonly installed: number;
+  readonly notInstalled: number;
+  readonly deleted: Readonly<DeleteCounts>;
+  readonly generations: number;
+}
+
+/** Microflows remembered between upcalls, so that a burst of one flow is translated once. */
+const RECENT_MAX = 8192;
+
+/** Shapes that every program has: a packet sent out of one port. */
+const SEED_SHAPES: readonly (readonly DpAction[])[] = [[{ kind: "output", port: 0 }]];
+
+/** The members that a program always has in its key. */
+const BASE_MEMBERS: readonly Member[] = ["in_port", "dl_type"];
+
+/** A first plan for tables to which `members` can matter. */
+export const firstPlan = (members: Iterable<Member>, options: { readonly portSlots?: number } = {}): DatapathPlan =>
+  planOf({
+    key: keyLayout(new Set([...BASE_MEMBERS, ...members])),
+    shapes: SEED_SHAPES.map((actions, i) => shape(FIRST_SHAPE + i, actions)),
+    ...options,
+  });
+
+export class MegaflowCache {
+  /** By the text of the mask's words; masks that the key cannot tell apart share a class. */
+  private readonly byMask = new Map<string, MaskClass>();
+  private readonly byId = new Map<string, MaskClass>();
+  private exact: MaskClass;
+  private shapes: Map<string, Shape>;
+  private readonly wantedShapes = new Map<string, { actions: readonly DpAction[]; ukeys: Set<Ukey> }>();
+  private readonly wantedMembers = new Set<Member>();
+  private wantsMasks = false;
+  private readonly recent = new Map<string, Ukey>();
+  private fullKey: Uint8Array;
+  private fullKeyText: Buffer;
+  private nMaps = 0;
+  private nInstalled = 0;
+  private nNotInstalled = 0;
+  private nGenerations = 1;
+  private count = 0;
+  private readonly deleted = newDeleteCounts();
+  private readonly maxMasks: number;
+  private readonly maxShapes: number;
+  /** Placements and stores that only packets inside the old program can still use. */
+  private retired: { placements: Placement<Ukey>[]; stores: SubtableStore<Ukey>[] }[] = [];
+  flowLimit: number;
+
+  /**
+   * @param onTraffic - told about every packet that the kernel counted, once
+   * @param onWanted - told when a new program would serve better
+   */
+  constructor(
+    readonly datapath: Datapath<Ukey>,
+    private readonly ports: PortLookup,
+    private readonly onTraffic: (ukey: Ukey, packets: number, bytes: number) => void,
+    private readonly onWanted: () => void,
+    options: CacheOptions = {},
+  ) {
+    const { plan } = datapath.generation;
+    this.exact = MaskClass.exact(plan.key, plan.exact);
+    this.shapes = shapesByText(plan);
+    this.fullKey = new Uint8Array(plan.key.size);
+    this.fullKeyText = Buffer.from(this.fullKey.buffer);
+    this.maxMasks = options.maxMasks ?? 32;
+    this.maxShapes = options.maxShapes ?? 64;
+    this.flowLimit = options.flowLimit ?? 200_000;
+  }
+
+  get size(): number {
+    return this.count;
+  }
+
+  get layout(): KeyLayout {
+    return this.datapath.generation.plan.key;
+  }
+
+  get stats(): CacheStats {
+    const { plan } = this.datapath.generation;
+    return {
+      megaflows: this.count,
+      masks: this.byId.size,
+      subtables: plan.subtables.length,
+      shapes: plan.shapes.length,
+      installed: this.nInstalled,
+      notInstalled: this.nNotInstalled,
+      deleted: this.deleted,
+      generations: this.nGenerations,
+    };
+  }
+
+  /** All megaflows. Deleting the one in hand while walking is allowed. */
+  *ukeys(): Generator<Ukey> {
+    for (const maskClass of [...this.byId.values(), this.exact]) yield* maskClass.ukeys.values();
+  }
+
+  private putFullKey(flow: FlowWords, ifindex: number): void {
+    putKey(this.layout, flow, ifindex, this.fullKey);
+  }
+
+  /** The megaflow that another packet with the same key went into lately, if it is still there. */
+  findRecent(flow: FlowWords, ifindex: number): Ukey | undefined {
+    this.putFullKey(flow, ifindex);
+    const ukey = this.recent.get(this.fullKeyText.toString("latin1"));
+    return ukey === undefined || ukey.isDeleted ? undefined : ukey;
+  }
+
+  /**
+   * Puts the megaflow of a translated packet in.
+   * @param flow - copied
+   * @returns the megaflow, or undefined when it cannot be cached (now)
+   */
+  install(flow: FlowWords, ifindex: number, translation: Translation, nowMs: number): Ukey | undefined {
+    const maskClass = this.classOf(translation.mask);
+    if (maskClass === undefined) {
+      this.nNotInstalled++;
+      return undefined;
+    }
+    this.putFullKey(flow, ifindex);
+    const key = maskClass.keyOf(this.fullKey);
+    let ukey = maskClass.ukeys.get(key);
+    if (ukey === undefined) {
+      if (this.count >= this.flowLimit) {
+        this.nNotInstalled++;
+        return undefined;
+      }
+      ukey = new Ukey(flow.slice(), ifindex, maskClass, key, translation, nowMs);
+      ukey.usedMs = nowMs;
+      maskClass.ukeys.set(key, ukey);
+      this.count++;
+      this.nInstalled++;
+    } else if (!this.refresh(ukey, translation)) return undefined;
+    if (!this.place(ukey)) return undefined;
+    if (this.recent.size >= RECENT_MAX) this.recent.clear();
+    this.recent.set(this.fullKeyText.toString("latin1"), ukey);
+    return ukey;
+  }
+
+  /** The class for a mask; undefined when the key has no place for some of its bits. */
+  private classOf(mask: FlowWords): MaskClass | undefined {
+    const text = Buffer.from(mask.buffer, mask.byteOffset, mask.byteLength).toString("latin1");
+    const known = this.byMask.get(text);
+    if (known !== undefined) return known;
+    const missing = missingMembers(this.layout, mask);
+    if (missing.length > 0) {
+      for (const member of missing) this.wantedMembers.add(member);
+      this.onWanted();
+      return undefined;
+    }
+    const candidate = MaskClass.of(this.layout, packetMask(mask), `mf_${this.nMaps}`);
+    const found = this.byId.get(candidate.table.id) ?? this.classInstead(candidate);
+    // A stand-in is not remembered: there may be room for the mask itself later.
+    if (found.table.id === candidate.table.id) this.byMask.set(text, found);
+    return found;
+  }
+
+  /** `candidate` itself while there is room for another mask, else the narrowest wide enough class that there is. */
+  private classInstead(candidate: MaskClass): MaskClass {
+    if (candidate.table.id === this.exact.table.id) return this.exact;
+    if (this.byId.size < this.maxMasks) {
+      this.nMaps++;
+      this.byId.set(candidate.table.id, candidate);
+      this.wantsMasks = true;
+      this.onWanted();
+      return candidate;
+    }
+    let best = this.exact;
+    for (const other of this.byId.values()) {
+      if (other.covers(candidate.table.mask) && other.weight < best.weight) best = other;
+    }
+    return best;
+  }
+
+  private storeOf(maskClass: MaskClass, generation = this.datapath.generation): SubtableStore<Ukey> | undefined {
+    return generation.stores.get(maskClass.isExact ? generation.plan.exact : maskClass.table);
+  }
+
+  /** Puts a megaflow where packets with {@link fullKey} find it, unless it is there already. */
+  private place(ukey: Ukey): boolean {
+    const store = this.storeOf(ukey.maskClass) ?? this.datapath.generation.exact;
+    const there = store.find(this.fullKey);
+    if (there !== undefined) {
+      if (there.owner === ukey) return true;
+      this.remove(there.owner, "flow-wildcarded");
+    }
+    return this.putInto(store, ukey);
+  }
+
+  private putInto(store: SubtableStore<Ukey>, ukey: Ukey): boolean {
+    const placement = store.put(this.fullKey, ukey, (value) => this.fill(ukey, value));
+    if (typeof placement === "number") {
+      this.nNotInstalled++;
+      if (ukey.placements.length === 0) this.remove(ukey, "update-fail");
+      return false;
+    }
+    ukey.placements.push(placement);
+    return true;
+  }
+
+  /** Writes shape and arguments. */
+  private fill(ukey: Ukey, value: DataView): void {
+    const { actions } = ukey.translation;
+    const number = this.shapeNumber(ukey);
+    value.setUint32(VALUE.shape, number, true);
+    if (number < FIRST_SHAPE) return;
+    putArgs(this.shapes.get(shapeOf(actions))!, actions, (port) => this.ports.ifindexOf(port), value, VALUE.args);
+  }
+
+  private shapeNumber(ukey: Ukey): number {
+    const { actions } = ukey.translation;
+    if (actions.length === 0) return SHAPE_DROP;
+    if (this.slowReason(ukey) !== undefined) return SHAPE_SLOW;
+    const text = shapeOf(actions);
+    const known = this.shapes.get(text);
+    if (known !== undefined) return known.id;
+    let wanted = this.wantedShapes.get(text);
+    if (wanted === undefined) {
+      if (this.shapes.size + this.wantedShapes.size >= this.maxShapes) return SHAPE_SLOW;
+      this.wantedShapes.set(text, (wanted = { actions, ukeys: new Set() }));
+      this.onWanted();
+    }
+    wanted.ukeys.add(ukey);
+    return SHAPE_SLOW;
+  }
+
+  /** Why user space must carry out a megaflow's actions for good; undefined when its hook's program can. */
+  slowReason(ukey: Ukey): string | undefined {
+    return ukey.translation.slow ?? refusal(this.ports.hookOf(ukey.ifindex), ukey.translation.actions);
+  }
+
+  /** Where packets of a megaflow are handled now: by the hook's program or by user space. */
+  isFast(ukey: Ukey): boolean {
+    const { actions } = ukey.translation;
+    return actions.length === 0 || (this.slowReason(ukey) === undefined && this.shapes.has(shapeOf(actions)));
+  }
+
+  private readonly onPlacementTraffic: OnTraffic<Ukey> = ({ owner }, packets, bytes) => {
+    owner.packets += packets;
+    owner.bytes += bytes;
+    this.onTraffic(owner, packets, bytes);
+  };
+
+  /** Gives a megaflow a new translation of the same packets. @returns false when the datapath refused: it is removed */
+  refresh(ukey: Ukey, translation: Translation): boolean {
+    const isSame = equalActions(ukey.translation.actions, translation.actions);
+    if (isSame) {
+      ukey.translation = translation;
+      return true;
+    }
+    // What was counted so far belongs to the old translation: first read, then replaced, entry by entry.
+    for (const placement of ukey.placements) placement.store.read(placement, this.onPlacementTraffic);
+    ukey.translation = translation;
+    return this.rewrite(ukey);
+  }
+
+  /** Writes a megaflow's values anew. */
+  private rewrite(ukey: Ukey): boolean {
+    for (const placement of ukey.placements) {
+      const errno = placement.store.rewrite(placement, (value) => this.fill(ukey, value), this.onPlacementTraffic);
+      if (errno !== 0) {
+        this.remove(ukey, "update-fail");
+        return false;
+      }
+    }
+    return true;
+  }
+
+  /** Takes a megaflow out, after reading its counters for the last time. */
+  remove(ukey: Ukey, reason: DeleteReason): void {
+    if (ukey.isDeleted) return;
+    ukey.isDeleted = true;
+    this.deleted[reason]++;
+    this.count--;
+    ukey.maskClass.ukeys.delete(ukey.key);
+    for (const wanted of this.wantedShapes.values()) wanted.ukeys.delete(ukey);
+    for (const placement of ukey.placements) placement.store.take(placement, this.onPlacementTraffic);
+    ukey.placements.length = 0;
+  }
+
+  /** Takes all megaflows out. */
+  clear(reason: DeleteReason): void {
+    for (const ukey of this.ukeys()) this.remove(ukey, reason);
+  }
+
+  /** Reads one megaflow's counters now. */
+  read(ukey: Ukey): void {
+    for (const placement of ukey.placements) placement.store.read(placement, this.onPlacementTraffic);
+  }
+
+  /** Reads all counters in steps of about a millisecond; yields after each. */
+  *sweep(): Generator<number> {
+    for (const store of this.datapath.generation.all) yield* store.sweep(this.onPlacementTraffic);
+  }
+
+  /** Asks for members that the tables look at now. @returns whether the key must grow */
+  want(members: Iterable<Member>): boolean {
+    const have = new Set(this.layout.fields.map(({ member }) => member));
+    for (const member of members) if (!have.has(member)) this.wantedMembers.add(member);
+    if (this.wantedMembers.size > 0) this.onWanted();
+    return this.wantedMembers.size > 0;
+  }
+
+  /** Subtables that hold nothing: every miss looks there in vain. */
+  get nEmptySubtables(): number {
+    return this.datapath.generation.all.filter((store) => store.size === 0 && store.table.map !== "mf_exact").length;
+  }
+
+  /** Whether a new program would serve better than the running one. */
+  get isWanting(): boolean {
+    return this.wantsMasks || this.wantedShapes.size > 0 || this.wantedMembers.size > 0;
+  }
+
+  /**
+   * Makes and starts a program that knows the wanted masks, shapes and members, and moves the megaflows over. Packets go on
+   * all the time. {@link harvest} must be called when no packet can be inside the old program any more.
+   * @param hooks - program types that must be there
+   * @throws {@link SyscallError}, {@link VerifierError}: the old program runs on and what was wanted is forgotten
+   */
+  respecialise(hooks: ReadonlySet<Hook> = this.datapath.generation.hooks, portSlots?: number): void {
+    const old = this.datapath.generation;
+    const grows = this.wantedMembers.size > 0;
+    const key = grows
+      ? keyLayout(new Set([...old.plan.key.fields.map(({ member }) => member), ...this.wantedMembers]))
+      : old.plan.key;
+    const wantedShapes = [...this.wantedShapes.values()];
+    this.wantedShapes.clear();
+    this.wantedMembers.clear();
+    this.wantsMasks = false;
+
+    const shapes = this.nextShapes(old.plan, wantedShapes);
+    const argsSize = Math.max(old.plan.valueSize - VALUE.args, ...shapes.map((s) => s.argsSize));
+    const isAnew = grows || argsSize > old.plan.valueSize - VALUE.args;
+    const classes = new Map<MaskClass, MaskClass>();
+    for (const maskClass of this.byId.values()) {
+      if (maskClass.ukeys.size === 0) continue;
+      classes.set(maskClass, isAnew ? MaskClass.of(key, maskClass.mask, `mf_${this.nMaps++}`) : maskClass);
+    }
+    const order = [...classes.keys()].sort((a, b) => (this.storeOf(b)?.hits ?? 0) - (this.storeOf(a)?.hits ?? 0));
+    const fresh = planOf({
+      key,
+      subtables: order.map((maskClass) => classes.get(maskClass)!.table),
+      shapes,
+      argsSize,
+      maxEntries: old.plan.maxEntries,
+      portSlots: portSlots ?? old.plan.portSlots,
+      ringSize: old.plan.ringSize,
+    });
+    const next = this.datapath.prepare(isAnew ? fresh : { ...fresh, exact: old.plan.exact }, hooks);
+    this.nGenerations++;
+    this.shapes = shapesByText(next.plan);
+    const moved = isAnew ? this.adoptLayout(next, classes) : this.fillNew(next, old);
+    const stores = this.datapath.commit(next);
+    if (!isAnew)
+      for (const { ukeys } of wantedShapes) for (const ukey of ukeys) if (!ukey.isDeleted) this.rewrite(ukey);
+    this.forgetEmptyClasses();
+    this.retired.push({ placements: moved, stores });
+  }
+
+  /** Shapes of the running program that are in use, and the wanted ones under free numbers. */
+  private nextShapes(old: DatapathPlan, wanted: readonly { readonly actions: readonly DpAction[] }[]): Shape[] {
+    const used = new Set(SEED_SHAPES.map(shapeOf));
+    for (const ukey of this.ukeys()) used.add(shapeOf(ukey.translation.actions));
+    const shapes = old.shapes.filter(({ text }) => used.has(text));
+    const numbers = new Set(old.shapes.map(({ id }) => id));
+    let number = FIRST_SHAPE;
+    for (const { actions } of wanted) {
+      while (numbers.has(number)) number++;
+      numbers.add(number);
+      shapes.push(shape(number, actions));
+    }
+    return shapes;
+  }
+
+  /** Fills subtables that the old program did not have. @returns the exact-match placements that they replace */
+  private fillNew(next: Generation<Ukey>, old: Generation<Ukey>): Placement<Ukey>[] {
+    const moved: Placement<Ukey>[] = [];
+    for (const maskClass of this.byId.values()) {
+      const store = this.storeOf(maskClass, next);
+      if (store === undefined || old.stores.has(maskClass.table)) continue;
+      for (const ukey of maskClass.ukeys.values()) {
+        moved.push(...ukey.placements.splice(0));
+        this.putFullKey(ukey.flow, ukey.ifindex);
+        this.putInto(store, ukey);
+      }
+    }
+    return moved;
+  }
+
+  /** Puts all megaflows under the keys of another layout. @returns all placements that there were */
+  private adoptLayout(next: Generation<Ukey>, classes: ReadonlyMap<MaskClass, MaskClass>): Placement<Ukey>[] {
+    const { key: layout, exact } = next.plan;
+    const moved: Placement<Ukey>[] = [];
+    const newExact = MaskClass.exact(layout, exact);
+    const all = [...classes, [this.exact, newExact] as const];
+    this.fullKey = new Uint8Array(layout.size);
+    this.fullKeyText = Buffer.from(this.fullKey.buffer);
+    this.recent.clear();
+    this.byMask.clear();
+    this.byId.clear();
+    this.exact = newExact;
+    for (const [before, after] of all) {
+      if (!after.isExact) this.byId.set(after.table.id, after);
+      const store = next.store(after.table);
+      for (const ukey of before.ukeys.values()) {
+        moved.push(...ukey.placements.splice(0));
+        putKey(layout, ukey.flow, ukey.ifindex, this.fullKey);
+        ukey.maskClass = after;
+        ukey.key = after.keyOf(this.fullKey);
+        after.ukeys.set(ukey.key, ukey);
+        this.putInto(store, ukey);
+      }
+    }
+    return moved;
+  }
+
+  /** Masks that no megaflow uses and that the running program no longer knows make room for others. */
+  private forgetEmptyClasses(): void {
+    for (const [id, maskClass] of this.byId) {
+      if (maskClass.ukeys.size > 0 || this.storeOf(maskClass) !== undefined) continue;
+      this.byId.delete(id);
+    }
+    for (const [text, maskClass] of this.byMask) if (!this.isKnown(maskClass)) this.byMask.delete(text);
+  }
+
+  private isKnown(maskClass: MaskClass): boolean {
+    return maskClass.isExact || this.byId.get(maskClass.table.id) === maskClass;
+  }
+
+  /** Reads what packets still counted in retired places and frees those. */
+  harvest(): void {
+    for (const { placements, stores } of this.retired.splice(0)) {
+      const gone = new Set(stores);
+      for (const placement of placements) {
+        if (!gone.has(placement.store)) placement.store.take(placement, this.onPlacementTraffic);
+      }
+      for (const store of stores) {
+        for (const step of store.sweep(this.onPlacementTraffic)) void step;
+        store[Symbol.dispose]();
+      }
+    }
+  }
+}
+
+const shapesByText = (plan: DatapathPlan): Map<string, Shape> => new Map(plan.shapes.map((s) => [s.text, s]));

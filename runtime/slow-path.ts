@@ -1,0 +1,223 @@
+// The slow path: takes upcalls out of the ring, translates their packets, installs megaflows, and sends the packets on.
+//
+// Every packet that came up is carried out here exactly once: the first packet of a flow is not lost. A packet that the
+// datapath counted already (ACTION) is not counted again. Nothing is kept of a record after its callback; a packet is
+// copied only where it is changed.
+
+import {
+  completeChecksum,
+  ETH_TYPE,
+  Executor,
+  extract,
+  HEADERS,
+  IP_PROTO,
+  newFlow,
+  newLayers,
+  OVS_PACKET_CMD,
+  learnFrom,
+  pseudoHeaderChecksumAt,
+  pseudoHeaderSum,
+  translate,
+  type Layers,
+  type Sink,
+  type Switch,
+  type Translation,
+} from "#compiler";
+import { GSO, type PacketOffload, type PacketSender, type RingMemory } from "libbpf-ts";
+import { UpcallReader } from "./channel/reader.js";
+import { monotonicMs } from "./clock.js";
+import type { MegaflowCache } from "./megaflow/cache.js";
+import { Histogram, type Quantiles } from "./metrics/histogram.js";
+import type { PortTable } from "./ports/port-table.js";
+
+/** Records per turn of the event loop. */
+export const DRAIN_LIMIT = 4096;
+/** The largest packet: 64 KiB of GSO and its tags. */
+const MAX_PACKET = (1 << 16) + 256;
+
+/** Upcalls since the start. */
+export interface SlowPathStats {
+  /** No megaflow was there. */
+  readonly misses: number;
+  /** A megaflow was there whose actions user space carries out. */
+  readonly slow: number;
+  /** Records that were no upcalls, and upcalls of interfaces that are no ports. */
+  readonly malformed: number;
+  readonly noPort: number;
+  /** Packets that could not be carried out. */
+  readonly errors: number;
+  readonly controllerCopies: number;
+  /** Partial checksums completed, and GSO packets sent. */
+  readonly checksums: number;
+  readonly gso: number;
+  /** From the datapath's time stamp to the packet's transmission, ns. */
+  readonly latency: Quantiles;
+}
+
+export class SlowPath implements Sink {
+  readonly latency = new Histogram();
+  private readonly reader = new UpcallReader();
+  private readonly flow = newFlow();
+  private readonly layers: Layers = newLayers();
+  private readonly executor = new Executor();
+  private readonly copy = new Uint8Array(MAX_PACKET);
+  /** Time stamps of packets that are queued to be sent. */
+  private readonly times = new Float64Array(DRAIN_LIMIT);
+  private nTimes = 0;
+  private readonly counters = {
+    misses: 0,
+    slow: 0,
+    malformed: 0,
+    noPort: 0,
+    errors: 0,
+    controllerCopies: 0,
+    checksums: 0,
+    gso: 0,
+  };
+  /** GSO of the packet in hand; 0 for none. */
+  private gsoSize = 0;
+
+  /**
+   * @param credit - counts packets of a translation for rules, groups and ports
+   * @param onError - told about a packet that could not be carried out
+   */
+  constructor(
+    private readonly sw: Switch,
+    private readonly cache: MegaflowCache,
+    private readonly ports: PortTable,
+    private readonly sender: PacketSender,
+    private readonly credit: (
+      translation: Translation,
+      inPort: number,
+      packets: number,
+      bytes: number,
+      nowMs: number,
+    ) => void,
+    private readonly onError: (error: unknown) => void,
+  ) {}
+
+  get stats(): SlowPathStats {
+    return { ...this.counters, latency: this.latency.quantiles };
+  }
+
+  /** Handles one record of the ring. Never throws. */
+  readonly onRecord = (ring: RingMemory, at: number, size: number): void => {
+    const { reader } = this;
+    if (!reader.read(ring.view, at, size)) {
+      this.counters.malformed++;
+      return;
+    }
+    try {
+      this.upcall(ring.bytes.subarray(reader.packetAt, reader.packetAt + reader.packetSize));
+    } catch (error) {
+      this.counters.errors++;
+      this.onError(error);
+    }
+    if (this.nTimes < DRAIN_LIMIT) this.times[this.nTimes++] = reader.timeNs;
+  };
+
+  /** Sends what the drained records left to be sent. */
+  readonly onDrained = (): void => {
+    this.sender.flush();
+    const nowNs = monotonicMs() * 1e6;
+    for (let i = 0; i < this.nTimes; i++) this.latency.record(nowNs - this.times[i]!);
+    this.nTimes = 0;
+  };
+
+  /** @param packet - in the ring's memory, which must not be written */
+  private upcall(packet: Uint8Array): void {
+    const { reader, flow, layers, counters } = this;
+    const port = this.ports.byIfindex(reader.inPort);
+    if (port === undefined) {
+      counters.noPort++;
+      return;
+    }
+    const nowMs = monotonicMs();
+    const isMiss = reader.cmd === OVS_PACKET_CMD.MISS;
+    if (isMiss) counters.misses++;
+    else counters.slow++;
+    extract(packet, packet.length, port.number, flow, layers);
+    const translation = this.translationOf(port.ifindex, isMiss, nowMs);
+    if (isMiss) this.credit(translation, port.number, 1, reader.len, nowMs);
+    if (translation.actions.length > 0) this.execute(packet, translation);
+  }
+
+  /** The translation of the packet in hand, whose megaflow is installed afterwards if it can be. */
+  private translationOf(ifindex: number, isMiss: boolean, nowMs: number): Translation {
+    const { sw, flow, cache } = this;
+    const known = cache.findRecent(flow, ifindex);
+    if (known !== undefined && known.translation.version === sw.version) {
+      if (isMiss) known.usedMs = nowMs;
+      return known.translation;
+    }
+    const translation = translate(sw, flow);
+    learnFrom(sw, translation, nowMs);
+    const ukey = cache.install(flow, ifindex, translation, nowMs);
+    if (ukey !== undefined) ukey.usedMs = nowMs;
+    return translation;
+  }
+
+  private execute(packet: Uint8Array, { actions }: Translation): void {
+    const { layers, reader, copy } = this;
+    this.gsoSize = reader.gsoSize;
+    if (this.gsoSize === 0 && isPartial(packet, layers)) {
+      // Nobody behind a socket would finish it, and rewriting counts on a whole one.
+      copy.set(packet);
+      const own = copy.subarray(0, packet.length);
+      if (completeChecksum(own, layers)) this.counters.checksums++;
+      this.executor.execute(own, actions, this, layers);
+      return;
+    }
+    this.executor.execute(packet, actions, this, layers);
+  }
+
+  /** Sends a packet out of an OpenFlow port. */
+  output(port: number, packet: Uint8Array): void {
+    const ifindex = this.ports.ifindexOf(port);
+    if (ifindex === 0) return;
+    if (this.gsoSize === 0) this.sender.queue(ifindex, packet);
+    else this.outputGso(ifindex, packet);
+  }
+
+  /** Controllers come later: their copies are counted. */
+  controller(): void {
+    this.counters.controllerCopies++;
+  }
+
+  private readonly outFlow = newFlow();
+  private readonly outLayers: Layers = newLayers();
+
+  /** Sends a packet that is to be cut into segments: with an empty checksum over the pseudo header, as its sender left it. */
+  private outputGso(ifindex: number, packet: Uint8Array): void {
+    const { outLayers: layers } = this;
+    const own = packet.slice();
+    extract(own, own.length, 0, this.outFlow, layers);
+    this.sender.queue(ifindex, own, gsoOffload(own, layers, this.gsoSize));
+    this.counters.gso++;
+  }
+}
+
+/** Whether the L4 checksum holds the sum of the pseudo header only. */
+const isPartial = (packet: Uint8Array, layers: Layers): boolean => {
+  if (layers.proto !== IP_PROTO.TCP && layers.proto !== IP_PROTO.UDP) return false;
+  const at = pseudoHeaderChecksumAt(packet, layers);
+  return at >= 0 && ((packet[at]! << 8) | packet[at + 1]!) === pseudoHeaderSum(packet, layers);
+};
+
+/** What the kernel must know to segment `packet`; puts the pseudo-header sum into it. */
+const gsoOffload = (packet: Uint8Array, layers: Layers, gsoSize: number): PacketOffload | undefined => {
+  const at = pseudoHeaderChecksumAt(packet, layers);
+  if (at < 0) return undefined;
+  const sum = pseudoHeaderSum(packet, layers);
+  packet[at] = sum >>> 8;
+  packet[at + 1] = sum & 0xff;
+  const isTcp = layers.proto === IP_PROTO.TCP;
+  const tcpLength = (packet[layers.l4 + HEADERS.tcp.fields.dataOffset.byteOffset]! >>> 4) * 4;
+  return {
+    checksumStart: layers.l4,
+    checksumOffset: at - layers.l4,
+    gsoType: !isTcp ? GSO.udpL4 : layers.dlType === ETH_TYPE.IPV6 ? GSO.tcp6 : GSO.tcp4,
+    gsoSize,
+    headerLength: layers.l4 + (isTcp ? tcpLength : HEADERS.udp.minBytes),
+  };
+};
