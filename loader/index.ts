@@ -1,9 +1,11 @@
 // libbpf-ts: puts eBPF objects into the running kernel.
 
 export * from "./attach/clsact.js";
+export * from "./attach/install.js";
 export * from "./attach/link.js";
 export * from "./attach/query.js";
 export * from "./attach/tc.js";
+export * from "./cli.js";
 export * from "./features.js";
 export * from "./net/address.js";
 export * from "./net/ethtool.js";

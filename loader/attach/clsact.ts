@@ -135,7 +135,8 @@ export class TcFilter implements Disposable {
     private readonly rtnl: Rtnl,
     readonly ifindex: number,
     readonly direction: TcDirection,
-    private readonly addedClsact: boolean,
+    /** clsact was added for this filter and goes with it. */
+    readonly addedClsact: boolean,
   ) {}
 
   /**
@@ -160,15 +161,17 @@ export class TcFilter implements Disposable {
   }
 
   /**
-   * Takes over the filter that another process left.
-   * @throws {@link NoFilterError} when there is none of that name at our place
+   * Takes over the filter that another process left at our place.
+   * @param programId - the program it must have
+   * @param addedClsact - whether clsact goes with it
+   * @throws {@link NoFilterError} when there is none
    */
-  static adopt(rtnl: Rtnl, ifindex: number, direction: TcDirection, name: string): TcFilter {
+  static adopt(rtnl: Rtnl, ifindex: number, direction: TcDirection, programId: number, addedClsact: boolean): TcFilter {
     const found = listFilters(rtnl, ifindex).some(
-      (f) => f.direction === direction && f.priority === FILTER_PRIORITY && f.name === name,
+      (f) => f.direction === direction && f.priority === FILTER_PRIORITY && f.programId === programId,
     );
     if (!found) throw new NoFilterError(ifindex, direction);
-    return new TcFilter(rtnl, ifindex, direction, true);
+    return new TcFilter(rtnl, ifindex, direction, addedClsact);
   }
 
   private put(program: Program, flag: number, action: string): void {

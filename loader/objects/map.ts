@@ -105,9 +105,10 @@ export class BpfMap implements Disposable {
 
   /**
    * Creates a map and puts the entries of its spec in.
+   * @param ifindex - network device to hold the map, for offload; default: the host
    * @throws {@link SyscallError}; nothing stays behind
    */
-  static create(sys: Sys, spec: MapSpec): BpfMap {
+  static create(sys: Sys, spec: MapSpec, ifindex = 0): BpfMap {
     const what = `map "${spec.name}"`;
     const type = MAP_TYPES[spec.type];
     const number = bpf(
@@ -120,6 +121,7 @@ export class BpfMap implements Disposable {
         max_entries: spec.maxEntries,
         map_flags: spec.flags,
         map_name: spec.name,
+        map_ifindex: ifindex,
       },
       `create ${what} (${spec.type}, key ${spec.keySize}, value ${spec.valueSize}, ${spec.maxEntries} entries)`,
     );

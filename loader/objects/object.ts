@@ -61,7 +61,7 @@ export const loadObject = (sys: Sys, spec: ObjectSpec, options: LoadObjectOption
   for (const map of spec.maps) {
     const existing = options.maps?.get(map.name);
     if (existing !== undefined) checkShape(existing, map);
-    maps.set(map.name, existing ?? scope.use(BpfMap.create(sys, map)));
+    maps.set(map.name, existing ?? scope.use(BpfMap.create(sys, map, options.ifindex)));
   }
   const programs = new Map<string, Program>();
   for (const program of spec.programs)

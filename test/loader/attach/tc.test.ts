@@ -132,8 +132,8 @@ describe("attachTc()", () => {
       left.release();
       left[Symbol.dispose]();
       assert.equal(listFilters(lab.b.rtnl, index()).length, 1);
-      assert.throws(() => TcFilter.adopt(lab.b.rtnl, index(), "ingress", "other"), NoFilterError);
-      TcFilter.adopt(lab.b.rtnl, index(), "ingress", "next")[Symbol.dispose]();
+      assert.throws(() => TcFilter.adopt(lab.b.rtnl, index(), "ingress", shot.info.id, true), NoFilterError);
+      TcFilter.adopt(lab.b.rtnl, index(), "ingress", next.info.id, true)[Symbol.dispose]();
       assert.equal(tcText("qdisc", "show", "dev", "b", "clsact"), "");
     });
 
