@@ -4,7 +4,6 @@ export * from "./analysis/relevance.js";
 export * from "./datapath/abi.js";
 export * from "./datapath/compile.js";
 export * from "./datapath/key.js";
-export { MAX_EXT_HEADERS, MAX_ND_OPTIONS } from "./datapath/parse.js";
 export * from "./datapath/plan.js";
 export * from "./emit/bpf/index.js";
 export * from "./ir/index.js";
@@ -16,6 +15,7 @@ export * from "./packet/execute.js";
 export * from "./packet/extract.js";
 export * from "./packet/header.js";
 export * from "./packet/pcap.js";
+export * from "./passes/index.js";
 export * from "./pipeline/action-set.js";
 export * from "./pipeline/carriers.js";
 export * from "./pipeline/classifier.js";
@@ -27,9 +27,10 @@ export * from "./pipeline/ovs-hash.js";
 export * from "./pipeline/switch.js";
 export * from "./pipeline/table.js";
 export * from "./pipeline/translate.js";
-export * from "./passes/index.js";
+export * from "./replay/datapath-engine.js";
+export * from "./replay/reference-engine.js";
+export * from "./replay/vm-backend.js";
 export * from "./targets/index.js";
-export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
 export {
   completeChecksum,
   crc32c,
@@ -39,3 +40,6 @@ export {
   sumWords,
   updateChecksum,
 } from "./packet/checksum.js";
+export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
+export { MAX_EXT_HEADERS, MAX_ND_OPTIONS } from "./datapath/parse.js";
+export { completeChecksum, crc32c, foldSum, sumWords, updateChecksum } from "./packet/checksum.js";

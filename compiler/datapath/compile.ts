@@ -13,6 +13,7 @@ import { emitProgram } from "../emit/bpf/emit.js";
 import { IrBuilder } from "../ir/builder.js";
 import type { Hook, Program } from "../ir/types.js";
 
+import { runPasses } from "../passes/index.js";
 import { TARGETS } from "../targets/index.js";
 import { refusal } from "../pipeline/carriers.js";
 import { emitShape } from "./actions.js";
@@ -147,7 +148,7 @@ const HOOKS = ["xdp", "tc"] as const satisfies readonly Hook[];
 export const compileDatapath = (plan: DatapathPlan, hooks: readonly Hook[] = HOOKS): ObjectSpec => {
   const programs: ProgramSpec[] = hooks.flatMap((hook) => [
     emitProgram(buildStub(hook), TARGETS[hook]),
-    emitProgram(buildMain(plan, hook), TARGETS[hook]),
+    emitProgram(runPasses(buildMain(plan, hook)), TARGETS[hook]),
   ]);
   return { license: "GPL", maps: datapathMaps(plan), programs };
 };

@@ -1,0 +1,252 @@
+// One switch whose packets run through a compiled datapath program, packet by packet, with user space in the same call: what
+// the daemon does, without its event loop. The backend runs the program: the interpreter here, a kernel elsewhere.
+//
+// A miss is translated, its megaflow installed and the packet sent on. A megaflow whose mask or shape the program lacks is
+// installed so that it works at once (exact match, or user space) and moves when the program is next built; building is
+// put off for some packets, so that both ways are taken. Any change of the tables empties the cache.
+
+import { toHex, type ObjectSpec } from "ebpf-assembler";
+import { relevantMembers } from "../analysis/relevance.js";
+import { OVS_PACKET_CMD, UPCALL, VALUE } from "../datapath/abi.js";
+import { compileDatapath } from "../datapath/compile.js";
+import {
+  keyLayout,
+  keyMask,
+  maskId,
+  missingMembers,
+  putCompactKey,
+  putKey,
+  subtable,
+  type Subtable,
+} from "../datapath/key.js";
+import { numberShapes, plan, putArgs, shapeIdOf, type DatapathPlan, type Shape } from "../datapath/plan.js";
+import type { Hook } from "../ir/types.js";
+import { newFlow, type Member } from "../openflow/flow.js";
+import { Executor } from "../packet/execute.js";
+import { extract, newLayers } from "../packet/extract.js";
+import { refusal } from "../pipeline/carriers.js";
+import { creditTranslation, learnFrom } from "../pipeline/credit.js";
+import { shapeOf, type DpAction } from "../pipeline/dp-action.js";
+import type { Switch } from "../pipeline/switch.js";
+import { translate, type Translation } from "../pipeline/translate.js";
+
+/** What a program did with one packet. */
+export interface BackendResult {
+  /** By interface index, in order. */
+  readonly outputs: readonly { readonly ifindex: number; readonly packet: Uint8Array }[];
+  /** Records of the upcall ring. */
+  readonly upcalls: readonly Uint8Array[];
+}
+
+/** A loaded datapath object. */
+export interface Backend extends Disposable {
+  put(map: string, key: Uint8Array, value: Uint8Array): void;
+  remove(map: string, key: Uint8Array): void;
+  /** Counters of an entry. */
+  read(map: string, key: Uint8Array): { readonly packets: number; readonly bytes: number };
+  run(ifindex: number, packet: Uint8Array): BackendResult;
+}
+
+/** Loads an object in place of the one before. */
+export type LoadBackend = (object: ObjectSpec, hook: Hook) => Backend;
+
+export interface Handled {
+  readonly outputs: readonly { readonly port: number; readonly packet: Uint8Array }[];
+  readonly controller: readonly { readonly reason: string; readonly table: number; readonly packet: Uint8Array }[];
+  /** hit: the program alone; slow: it had a megaflow that only user space carries out; miss: translated just now. */
+  readonly path: "hit" | "slow" | "miss";
+}
+
+export interface EngineOptions {
+  /** Packets that go by before a program that lacks something is built anew. Default 32. */
+  readonly patience?: number;
+  /** Interface index of an OpenFlow port and back; by default they are the same numbers. */
+  readonly ifindexOf?: (port: number) => number;
+  readonly portOf?: (ifindex: number) => number;
+}
+
+interface Entry {
+  readonly translation: Translation;
+  readonly table: Subtable;
+  readonly key: Uint8Array;
+  packets: number;
+  bytes: number;
+}
+
+/** Subtables besides the exact one. */
+const MAX_MASKS = 32;
+
+const identity = (n: number): number => n;
+
+export class DatapathEngine implements Disposable {
+  readonly #executor = new Executor();
+  readonly #flow = newFlow();
+  readonly #layers = newLayers();
+  readonly #patience: number;
+  readonly #ifindexOf: (port: number) => number;
+  readonly #portOf: (ifindex: number) => number;
+  readonly #masks = new Map<string, Uint8Array>();
+  readonly #shapes = new Map<string, readonly DpAction[]>();
+  /** By map name and key. */
+  readonly #entries = new Map<string, Entry>();
+  #members: Set<Member>;
+  #plan: DatapathPlan;
+  #shapeByText: ReadonlyMap<string, Shape> = new Map();
+  #subtables: ReadonlyMap<string, Subtable> = new Map();
+  #backend: Backend;
+  #version: number;
+  #wanting = 0;
+  /** Programs built so far. */
+  builds = 0;
+
+  constructor(
+    readonly sw: Switch,
+    readonly hook: Hook,
+    private readonly load: LoadBackend,
+    options: EngineOptions = {},
+  ) {
+    this.#patience = options.patience ?? 32;
+    this.#ifindexOf = options.ifindexOf ?? identity;
+    this.#portOf = options.portOf ?? identity;
+    this.#members = relevantMembers(sw);
+    this.#plan = this.#nextPlan();
+    this.#backend = this.#build();
+    this.#version = sw.version;
+  }
+
+  get plan(): DatapathPlan {
+    return this.#plan;
+  }
+
+  #nextPlan(): DatapathPlan {
+    const key = keyLayout(this.#members);
+    let n = 0;
+    return plan({
+      key,
+      subtables: [...this.#masks.values()].map((mask) => subtable(`mf_${n++}`, mask)),
+      shapes: numberShapes([...this.#shapes.values()]),
+    });
+  }
+
+  #build(): Backend {
+    this.builds++;
+    this.#wanting = 0;
+    this.#shapeByText = new Map(this.#plan.shapes.map((s) => [s.text, s]));
+    this.#subtables = new Map(this.#plan.subtables.map((table) => [table.id, table]));
+    return this.load(compileDatapath(this.#plan, [this.hook]), this.hook);
+  }
+
+  /** Reads what the program has counted and credits it. */
+  settle(nowMs: number): void {
+    for (const entry of this.#entries.values()) {
+      const { packets, bytes } = this.#backend.read(entry.table.map, entry.key);
+      creditTranslation(entry.translation, packets - entry.packets, bytes - entry.bytes, nowMs);
+      entry.packets = packets;
+      entry.bytes = bytes;
+    }
+  }
+
+  #flush(nowMs: number): void {
+    this.settle(nowMs);
+    for (const { table, key } of this.#entries.values()) this.#backend.remove(table.map, key);
+    this.#entries.clear();
+  }
+
+  /** Builds a program that has all that was wanted; the cache begins anew. */
+  #respecialise(nowMs: number): void {
+    this.#flush(nowMs);
+    const next = this.#nextPlan();
+    this.#plan = next;
+    const old = this.#backend;
+    this.#backend = this.#build();
+    old[Symbol.dispose]();
+  }
+
+  /** Takes one packet through the program, and through user space if the program asks for it. */
+  handle(inPort: number, packet: Uint8Array, nowMs: number): Handled {
+    if (this.sw.version !== this.#version) {
+      this.#flush(nowMs);
+      this.#version = this.sw.version;
+    }
+    if (this.#wanting > this.#patience) this.#respecialise(nowMs);
+    const ifindex = this.#ifindexOf(inPort);
+    const { outputs, upcalls } = this.#backend.run(ifindex, packet);
+    const sent: { port: number; packet: Uint8Array }[] = outputs.map((o) => ({
+      port: this.#portOf(o.ifindex),
+      packet: o.packet,
+    }));
+    const controller: { reason: string; table: number; packet: Uint8Array }[] = [];
+    let path: Handled["path"] = "hit";
+    for (const record of upcalls) {
+      path = record[UPCALL.cmd] === OVS_PACKET_CMD.ACTION ? "slow" : "miss";
+      this.#upcall(record, path === "miss", nowMs, {
+        output: (port, bytes) => void sent.push({ port, packet: bytes.slice() }),
+        controller: ({ reason, table }, bytes) => void controller.push({ reason, table, packet: bytes.slice() }),
+      });
+    }
+    if (this.#wanting > 0) this.#wanting++;
+    return { outputs: sent, controller, path };
+  }
+
+  #upcall(record: Uint8Array, isMiss: boolean, nowMs: number, sink: Parameters<Executor["execute"]>[2]): void {
+    const view = new DataView(record.buffer, record.byteOffset, record.length);
+    const ifindex = view.getUint32(UPCALL.inPort, true);
+    const packet = record.subarray(UPCALL.packet, view.getUint32(UPCALL.nlLen, true));
+    extract(packet, packet.length, this.#portOf(ifindex), this.#flow, this.#layers);
+    const translation = translate(this.sw, this.#flow);
+    if (isMiss) {
+      creditTranslation(translation, 1, packet.length, nowMs);
+      this.#install(ifindex, translation);
+    }
+    this.#executor.execute(packet, translation.actions, sink);
+    learnFrom(this.sw, translation, nowMs);
+  }
+
+  /** Puts the megaflow of `this.#flow` in. */
+  #install(ifindex: number, translation: Translation): void {
+    for (const member of missingMembers(this.#plan.key, translation.mask)) {
+      this.#members.add(member);
+      // Masks are of the old layout; they come back with their next packets.
+      this.#masks.clear();
+      this.#wanting = Math.max(this.#wanting, this.#patience);
+    }
+    if (missingMembers(this.#plan.key, translation.mask).length > 0) return;
+    const { actions } = translation;
+    const text = shapeOf(actions);
+    if (actions.length > 0 && refusal(this.hook, actions) === undefined && !this.#shapes.has(text)) {
+      this.#shapes.set(text, actions);
+      this.#wanting ||= 1;
+    }
+    const mask = keyMask(this.#plan.key, translation.mask);
+    const id = maskId(mask);
+    if (!this.#masks.has(id) && this.#masks.size < MAX_MASKS && keyLayout(this.#members).size === this.#plan.key.size) {
+      this.#masks.set(id, mask);
+      this.#wanting ||= 1;
+    }
+    const table = this.#subtables.get(id) ?? this.#plan.exact;
+    const fullKey = new Uint8Array(this.#plan.key.size);
+    putKey(this.#plan.key, this.#flow, ifindex, fullKey);
+    const key = new Uint8Array(table.keySize);
+    putCompactKey(table, fullKey, key);
+    const name = `${table.map} ${toHex(key)}`;
+    // A packet too odd for the program's parser misses every time.
+    if (this.#entries.has(name)) return;
+    this.#backend.put(table.map, key, this.#value(actions));
+    this.#entries.set(name, { translation, table, key, packets: 0, bytes: 0 });
+  }
+
+  #value(actions: readonly DpAction[]): Uint8Array {
+    const value = new Uint8Array(this.#plan.valueSize);
+    const view = new DataView(value.buffer);
+    const carried = refusal(this.hook, actions) === undefined;
+    const id = carried ? shapeIdOf(this.#shapeByText, actions) : 0;
+    view.setUint32(VALUE.shape, id, true);
+    const shape = this.#shapeByText.get(shapeOf(actions));
+    if (shape !== undefined && id === shape.id) putArgs(shape, actions, this.#ifindexOf, view, VALUE.args);
+    return value;
+  }
+
+  [Symbol.dispose](): void {
+    this.#backend[Symbol.dispose]();
+  }
+}
