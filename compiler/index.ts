@@ -42,4 +42,3 @@ export {
 } from "./packet/checksum.js";
 export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
 export { MAX_EXT_HEADERS, MAX_ND_OPTIONS } from "./datapath/parse.js";
-export { completeChecksum, crc32c, foldSum, sumWords, updateChecksum } from "./packet/checksum.js";
