@@ -8,7 +8,8 @@
 //
 // Within a block, for stack slots and packet bytes. A slot changes by stores to it and by helpers that get its address;
 // packet bytes change by every store through a packet pointer (two may point to one byte) and are forgotten at every call.
-// Map values are left alone: other processors change them.
+// Map values are left alone: other processors change them. A load is never put together from several stores: programs store
+// a word in halves to make the verifier forget what it knows of it.
 
 import { SIZE_BYTES } from "../ir/check.js";
 import { constant, isConstant } from "../ir/constant.js";

@@ -4,16 +4,16 @@
 // comes after the first call; r0..r5 everything else, arguments preferably where the call wants them, results in r0.
 //
 // A round computes liveness, joins the two sides of copies that do not overlap, and walks the registers by start of life.
-// One that finds no register free takes the place of whatever is cheapest to spill. Spilled registers are rewritten into
-// short-lived ones around each use (or into making their constant again), and the next round starts over. Every round
-// turns at least one register into such temporaries, which are never spilled themselves, so this ends.
+// One that finds no register free takes the place of whatever is cheapest to spill. Spilled registers are split into
+// segments, spilled segments into registers that live around one instruction (or a constant is made again), and the next
+// round starts over. Every round lowers the level of at least one register, the last level is never spilled: this ends.
 
 import { IrError } from "../../ir/error.js";
 import type { Slot } from "../../ir/types.js";
 import { defOf, renameRegs, type LInst, type LProgram, type Reg } from "./lir.js";
 import { liveness, type Liveness } from "./liveness.js";
 import { bounds, contains, extent, intersects, union, type Ranges } from "./ranges.js";
-import { spill, type Spilled } from "./spill.js";
+import { spill, type Level, type SpillState } from "./spill.js";
 
 /** A machine register number 0..9. */
 export type Phys = number;
@@ -41,7 +41,7 @@ interface Life {
   readonly reg: Reg;
   readonly ranges: Ranges;
   readonly crossesCall: boolean;
-  /** Cost of spilling: uses per length. Infinite for the temporaries of spilling. */
+  /** Cost of spilling: uses per length. Infinite for what lives around one instruction. */
   readonly weight: number;
   readonly hints: readonly Hint[];
 }
@@ -65,17 +65,19 @@ class Groups {
   private readonly parent: Reg[];
   readonly ranges: Ranges[];
   readonly weights: number[];
-  readonly temporary: boolean[];
+  readonly levels: Level[];
+  readonly homes: Map<Reg, Slot>;
 
   constructor(
     live: Liveness,
-    temporaries: ReadonlySet<Reg>,
+    state: SpillState,
     private readonly calls: readonly number[],
   ) {
     this.parent = live.ranges.map((_, r) => r);
     this.ranges = [...live.ranges];
     this.weights = [...live.weights];
-    this.temporary = live.ranges.map((_, r) => temporaries.has(r));
+    this.levels = live.ranges.map((_, r) => state.levels[r] ?? 0);
+    this.homes = new Map(state.homes);
   }
 
   root(r: Reg): Reg {
@@ -102,7 +104,9 @@ class Groups {
     this.parent[y] = x;
     this.ranges[x] = union(this.ranges[x]!, this.ranges[y]!);
     this.weights[x]! += this.weights[y]!;
-    this.temporary[x] = this.temporary[x]! && this.temporary[y]!;
+    this.levels[x] = Math.min(this.levels[x]!, this.levels[y]!) as Level;
+    if (this.homes.get(x) !== this.homes.get(y)) this.homes.delete(x);
+    this.homes.delete(y);
   }
 }
 
@@ -199,10 +203,10 @@ const scan = (lives: readonly Life[], nRegs: number): { assigned: Int8Array; spi
  */
 export const allocate = (source: LProgram, firstSlot: number): Allocation => {
   let program = source;
-  let state: Spilled = { temporaries: new Set(), slots: [] };
+  let state: SpillState = { levels: [], homes: new Map(), slots: [] };
   for (;;) {
     const live = liveness(program);
-    const groups = new Groups(live, state.temporaries, live.calls);
+    const groups = new Groups(live, state, live.calls);
     program = coalesce(program, groups);
     const hints = hintsOf(program);
     const lives: Life[] = [];
@@ -213,17 +217,17 @@ export const allocate = (source: LProgram, firstSlot: number): Allocation => {
         reg,
         ranges,
         crossesCall: groups.crosses(reg),
-        weight: groups.temporary[reg] ? Infinity : groups.weights[reg]! / extent(ranges),
+        weight: groups.levels[reg] === 2 ? Infinity : groups.weights[reg]! / extent(ranges),
         hints: hints[reg]!,
       });
     }
     lives.sort((a, b) => a.ranges[0]! - b.ranges[0]! || a.reg - b.reg);
     const { assigned, spilled } = scan(lives, program.nRegs);
     if (spilled.length === 0) return { program, physOf: (r) => assigned[r]!, spillSlots: state.slots };
-    const stuck = spilled.find((r) => groups.temporary[r]);
+    const stuck = spilled.find((r) => groups.levels[r] === 2);
     if (stuck !== undefined)
       throw new IrError({ program: program.name }, `no machine register is left for %${program.hints[stuck]}`);
-    const temporaries = new Set([...state.temporaries].filter((r) => groups.temporary[groups.root(r)]));
-    ({ program, state } = spill(program, new Set(spilled), { ...state, temporaries }, firstSlot));
+    const now = { levels: groups.levels, homes: groups.homes, slots: state.slots };
+    ({ program, state } = spill(program, new Set(spilled), now, firstSlot));
   }
 };

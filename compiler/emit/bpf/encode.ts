@@ -234,15 +234,8 @@ class Encoder {
       case "jump":
         return this.goto(inst.to, next);
       case "return": {
-        const { value } = inst;
-        const set =
-          "wide" in value
-            ? [this.constant(r0, value.wide)]
-            : "imm" in value
-              ? [mov(r0, value.imm)]
-              : this.phys(value.reg) === r0
-                ? []
-                : [mov(r0, this.phys(value.reg))];
+        const value = this.operand(inst.value);
+        const set = value === r0 ? [] : [mov(r0, value)];
         return [...set, exit()];
       }
     }

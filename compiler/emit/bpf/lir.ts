@@ -59,9 +59,10 @@ export type LInst = Common &
         readonly b: RegOrImm;
         readonly then: BlockId;
         readonly else: BlockId;
+        readonly likely?: "then" | "else";
       }
     | { readonly op: "jump"; readonly to: BlockId }
-    | { readonly op: "return"; readonly value: RegOrImm | { readonly wide: Constant } }
+    | { readonly op: "return"; readonly value: RegOrImm }
     | { readonly op: "tail_call"; readonly args: readonly CallArg[]; readonly else: BlockId }
   );
 

@@ -16,12 +16,14 @@ export interface Liveness {
   readonly ranges: readonly Ranges[];
   /** Positions at which r0..r5 are lost, ascending. */
   readonly calls: readonly number[];
-  /** Per register: reads and writes, those inside loops counted more. */
+  /** Per register: reads and writes, each counted as often as it is expected to run. */
   readonly weights: readonly number[];
 }
 
-/** How much more a use inside one more loop counts. */
+/** How often a loop is expected to run. */
 const LOOP_WEIGHT = 8;
+/** Share of the packets that go the likely way. */
+const LIKELY = 15 / 16;
 
 interface BlockFacts {
   /** Read before written, and live at the end: registers of more than one block only. */
@@ -78,11 +80,12 @@ const blockFacts = (program: LProgram): Map<BlockId, BlockFacts> => {
   return facts;
 };
 
-/** Jumps back to a block that is still being visited, as indices of blocks: each closes a loop. */
-const loopEdges = (blocks: readonly LBlock[]): (readonly [from: number, to: number])[] => {
+/** Jumps back to a block that is still being visited, and the blocks each after all other jumps to it. */
+const traverse = (blocks: readonly LBlock[]): { loops: (readonly [from: number, to: number])[]; order: number[] } => {
   const index = new Map(blocks.map((b, i) => [b.id, i]));
   const next = blocks.map((b) => targetsOf(b.insts.at(-1)!).map((id) => index.get(id)!));
-  const edges: (readonly [number, number])[] = [];
+  const loops: (readonly [number, number])[] = [];
+  const order: number[] = [];
   const state = new Uint8Array(blocks.length); // 0 not seen, 1 being visited, 2 done
   const path: { at: number; turn: number }[] = [{ at: 0, turn: 0 }];
   state[0] = 1;
@@ -90,27 +93,46 @@ const loopEdges = (blocks: readonly LBlock[]): (readonly [from: number, to: numb
     const to = next[top.at]![top.turn++];
     if (to === undefined) {
       state[top.at] = 2;
+      order.push(top.at);
       path.pop();
-    } else if (state[to] === 1) edges.push([top.at, to]);
+    } else if (state[to] === 1) loops.push([top.at, to]);
     else if (state[to] === 0) {
       state[to] = 1;
       path.push({ at: to, turn: 0 });
     }
   }
-  return edges;
+  return { loops, order: order.reverse() };
 };
 
-/** Nesting depth of loops per block; blocks laid out between the ends of a loop count as inside. */
-const loopDepths = (blocks: readonly LBlock[]): number[] => {
-  const depth = blocks.map(() => 0);
-  for (const [from, to] of loopEdges(blocks))
-    for (let k = Math.min(from, to); k <= Math.max(from, to); k++) depth[k]!++;
-  return depth;
+/**
+ * How often each block is expected to run per packet. Blocks laid out between the ends of a loop count as inside it.
+ */
+const frequencies = (blocks: readonly LBlock[]): number[] => {
+  const { loops, order } = traverse(blocks);
+  const index = new Map(blocks.map((b, i) => [b.id, i]));
+  const back = new Set(loops.map(([from, to]) => from * blocks.length + to));
+  const frequency = blocks.map(() => 0);
+  frequency[0] = 1;
+  for (const i of order) {
+    const end = blocks[i]!.insts.at(-1)!;
+    const targets = targetsOf(end);
+    targets.forEach((id, way) => {
+      const to = index.get(id)!;
+      if (back.has(i * blocks.length + to)) return;
+      const likely = end.op === "branch" ? end.likely : undefined;
+      const share =
+        likely === undefined ? 1 / targets.length : (likely === "then") === (way === 0) ? LIKELY : 1 - LIKELY;
+      frequency[to]! += frequency[i]! * share;
+    });
+  }
+  for (const [from, to] of loops)
+    for (let k = Math.min(from, to); k <= Math.max(from, to); k++) frequency[k]! *= LOOP_WEIGHT;
+  return frequency;
 };
 
 export const liveness = (program: LProgram): Liveness => {
   const facts = blockFacts(program);
-  const depths = loopDepths(program.blocks);
+  const often = frequencies(program.blocks);
   // Ranges are found from the end of the program to its start, so they are collected in reverse.
   const reversed: number[][] = Array.from({ length: program.nRegs }, () => []);
   const weights = new Array<number>(program.nRegs).fill(0);
@@ -120,7 +142,7 @@ export const liveness = (program: LProgram): Liveness => {
   let start = total;
   for (let b = program.blocks.length - 1; b >= 0; b--) {
     const block = program.blocks[b]!;
-    const weight = LOOP_WEIGHT ** depths[b]!;
+    const weight = often[b]!;
     const blockEnd = start * STRIDE;
     start -= block.insts.length;
     const liveUntil = new Map<Reg, number>();

@@ -48,6 +48,10 @@ class Selector {
   private insts: LInst[] = [];
   private from: Origin | undefined;
   private readonly narrow: ReadonlySet<number>;
+  /** Wide constants that are in a register since the last call in this block. */
+  private readonly constants = new Map<bigint, Reg>();
+  /** Registers of this block that hold the packet's bounds as the context has them now. */
+  private readonly bounds = new Map<"data" | "data_end", Reg>();
   /** Register of the context pointer. */
   private readonly ctx: Reg;
 
@@ -77,11 +81,14 @@ class Selector {
     this.insts.push((this.from === undefined ? inst : { ...inst, from: this.from }) as LInst);
   }
 
-  /** A register holding `x`. */
-  private reg(x: Operand): Reg {
-    if (isReg(x)) return x.id;
+  /** A register holding `c`; shared up to the next call, since a wide constant takes two slots. */
+  private wide(c: Constant): Reg {
+    const bits = pattern(c);
+    const has = this.constants.get(bits);
+    if (has !== undefined) return has;
     const dst = this.fresh("const");
-    this.add({ op: "make", dst, what: { value: constant(x) } });
+    this.constants.set(bits, dst);
+    this.add({ op: "make", dst, what: { value: constant(c) } });
     return dst;
   }
 
@@ -90,7 +97,7 @@ class Selector {
     if (isReg(x)) return { reg: x.id };
     if (width === 32) return { imm: low32(x) };
     const c = constant(x);
-    return typeof c === "number" ? { imm: c } : { reg: this.reg(c) };
+    return typeof c === "number" ? { imm: c } : { reg: this.wide(c) };
   }
 
   private copy(dst: Reg, x: Operand): void {
@@ -136,13 +143,33 @@ class Selector {
       const access = this.target.ctx[field];
       if (typeof access === "object") this.add({ op: "load", size: access.load, dst, base: this.ctx, off: access.off });
     };
-    if (this.target.ctx[inst.field] !== "packet span") return load(inst.dst.id, inst.field);
-    const start = this.fresh("data");
-    const end = this.fresh("data_end");
-    load(start, "data");
-    load(end, "data_end");
-    this.add({ op: "alu", alu: "sub", width: 64, dst: end, b: { reg: start } });
-    this.add({ op: "mov", dst: inst.dst.id, src: end, width: 64 });
+    const { field } = inst;
+    if (this.target.ctx[field] !== "packet span") {
+      load(inst.dst.id, field);
+      if (field === "data" || field === "data_end") this.bounds.set(field, inst.dst.id);
+      return;
+    }
+    const bound = (which: "data" | "data_end"): Reg => {
+      const has = this.bounds.get(which);
+      if (has !== undefined) return has;
+      const dst = this.fresh(which);
+      load(dst, which);
+      return dst;
+    };
+    const [start, end] = [bound("data"), bound("data_end")];
+    const length = this.fresh(inst.dst.hint);
+    this.add({ op: "mov", dst: length, src: end, width: 64 });
+    this.add({ op: "alu", alu: "sub", width: 64, dst: length, b: { reg: start } });
+    this.add({ op: "mov", dst: inst.dst.id, src: length, width: 64 });
+  }
+
+  /** Forgets what `inst` makes untrue about the registers that are shared within the block. */
+  private settle(inst: Inst): void {
+    const dst = defOf(inst);
+    for (const [which, reg] of this.bounds) if (reg === dst?.id && inst.op !== "ctx") this.bounds.delete(which);
+    if (inst.op !== "call") return;
+    this.constants.clear();
+    if ((this.target.movesPacket as ReadonlySet<string>).has(inst.helper)) this.bounds.clear();
   }
 
   private arg(arg: Arg): CallArg {
@@ -197,10 +224,11 @@ class Selector {
       // Two values below 2^32 compare alike in 32 bits, whose immediates reach that far.
       if (bits < 1n << 32n && this.narrow.has(a.id) && UNSIGNED.has(cond)) width = 32;
     }
-    this.add({ op: "branch", cond, width, a: a.id, b: this.operand(b, width), then: end.then, else: end.else });
+    const to = { then: end.then, else: end.else, ...(end.likely === undefined ? {} : { likely: end.likely }) };
+    this.add({ op: "branch", cond, width, a: a.id, b: this.operand(b, width), ...to });
   }
 
-  private returned(value: Operand): RegOrImm | { readonly wide: Constant } {
+  private returned(value: Operand): RegOrImm {
     if (isReg(value)) return { reg: value.id };
     // The verdict is the low half of r0; its upper half is nobody's.
     return { imm: low32(value) };
@@ -224,10 +252,13 @@ class Selector {
   private block(block: Block, isEntry: boolean): LBlock {
     this.insts = [];
     this.from = undefined;
+    this.constants.clear();
+    this.bounds.clear();
     if (isEntry) this.add({ op: "entry", dst: this.ctx });
     for (const inst of block.body) {
       this.from = inst.from;
       this.inst(inst);
+      this.settle(inst);
     }
     this.from = block.end.from;
     this.end(block.end);

@@ -8,6 +8,9 @@ import { IrBuilder, type AluOp, type Cond, type Operand, type Program, type Size
 export const MAP = "table";
 export const VALUES = 4;
 export const VALUE_SIZE = 16;
+/** The devmap that random programs look ports up in, always in vain: it has {@link PORTS} entries, all empty. */
+export const PORT_MAP = "ports";
+export const PORTS = 4;
 /** Bytes of packet that random programs may read; runs with shorter packets take the early way out. */
 export const READ_BYTES = 32;
 
@@ -22,6 +25,7 @@ type Statement =
   | { readonly do: "packet"; readonly size: Size; dst: number; readonly off: number }
   | { readonly do: "load"; readonly size: Size; dst: number; readonly index: number }
   | { readonly do: "store"; readonly size: Size; src: Source; readonly index: number }
+  | { readonly do: "redirect"; key: number; flags: number; dst: number }
   | { readonly do: "count"; readonly index: number; src: number; dst: number }
   | {
       readonly do: "if";
@@ -67,6 +71,7 @@ const statements = (nRegs: number): fc.Arbitrary<readonly Statement[]> => {
     fc.record({ do: fc.constant("packet"), size, dst: reg, off: fc.nat({ max: READ_BYTES - 8 }) }),
     fc.record({ do: fc.constant("load"), size, dst: reg, index: fc.nat({ max: SLOT_SIZE - 1 }) }),
     fc.record({ do: fc.constant("store"), size, src: source, index: fc.nat({ max: SLOT_SIZE - 1 }) }),
+    fc.record({ do: fc.constant("redirect"), key: reg, flags: reg, dst: reg }),
     fc.record({ do: fc.constant("count"), index: fc.nat({ max: VALUES }), src: reg, dst: reg }),
     fc.record({ do: fc.constant("leave"), cond: fc.constantFrom(...CONDS), a: reg, b: source, value: source }),
   ] as fc.Arbitrary<Statement>[];
@@ -149,6 +154,12 @@ export const build = (recipe: Recipe): Program => {
         return b.loadTo(reg(s.dst), s.size, slot, s.index - (s.index % BYTES[s.size]));
       case "store":
         return b.store(s.size, slot, s.index - (s.index % BYTES[s.size]), operand(s.src));
+      case "redirect": {
+        // Both values live on in registers of the caller's choice, so arguments get moved across each other.
+        const flags = b.alu("and", reg(s.flags), 3, "flags");
+        const index = b.alu("or", reg(s.key), PORTS, "index");
+        return b.mov(reg(s.dst), b.call("redirect_map", [{ map: PORT_MAP }, index, flags]));
+      }
       case "count": {
         const missed = b.block("missed");
         const done = b.block("done");

@@ -110,7 +110,15 @@ class Evaluator {
   }
 
   private call(helper: string, args: readonly Arg[]): Value {
-    const [map, key] = args;
+    const [map, key, flags] = args;
+    // An entry that is empty: the two low bits of the flags are the verdict.
+    if (
+      helper === "redirect_map" &&
+      flags !== undefined &&
+      flags !== "ctx" &&
+      (typeof flags !== "object" || isReg(flags))
+    )
+      return this.scalar(flags) & 3n;
     if (helper !== "map_lookup_elem" || typeof map !== "object" || !("map" in map)) return this.fail(`calls ${helper}`);
     if (typeof key !== "object" || !("at" in key)) return this.fail("wants a key on the stack");
     const index = this.memory(key.at, key.off, "u32").getUint32(0, true);
