@@ -68,9 +68,8 @@ const isWordSize = (size: number): size is keyof typeof U => size in U;
 const memberType = (btf: BtfBuilder, size: number): TypeId =>
   isWordSize(size) ? btf.int(U[size], size) : btf.array(btf.int(U[1], 1), size);
 
-/** A structure of `fields`, or the integer itself where there is only one: array maps insist on an integer key. */
-const fieldsType = (btf: BtfBuilder, name: string, fields: readonly Member[] | undefined): TypeId => {
-  if (fields === undefined || fields.length === 0) return 0;
+/** A structure of `fields`; the integer itself where there is only one: array maps insist on an integer key. */
+const fieldsType = (btf: BtfBuilder, name: string, fields: readonly Member[]): TypeId => {
   if (fields.length === 1 && isWordSize(fields[0]!.size)) return memberType(btf, fields[0]!.size);
   let offset = 0;
   const members = fields.map((field) => {
@@ -81,11 +80,13 @@ const fieldsType = (btf: BtfBuilder, name: string, fields: readonly Member[] | u
   return btf.struct(name, offset, members);
 };
 
-/** Adds the types of a map's key and value. */
-export const describeMap = (btf: BtfBuilder, map: MapSpec): DescribedMap => ({
-  key: fieldsType(btf, `${identifier(map.name)}_key`, map.keyFields),
-  value: fieldsType(btf, `${identifier(map.name)}_value`, map.valueFields),
-});
+/** Adds the types of a map's key and value: of both or of none, as the kernel wants it. */
+export const describeMap = (btf: BtfBuilder, map: MapSpec): DescribedMap => {
+  const type = (part: string, size: number, fields: readonly Member[] = []): TypeId =>
+    fields.length > 0 ? fieldsType(btf, `${identifier(map.name)}_${part}`, fields) : memberType(btf, size);
+  if (!map.keyFields?.length && !map.valueFields?.length) return { key: 0, value: 0 };
+  return { key: type("key", map.keySize, map.keyFields), value: type("value", map.valueSize, map.valueFields) };
+};
 
 const UNKNOWN: Origin = { text: "" };
 

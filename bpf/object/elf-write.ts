@@ -179,10 +179,14 @@ class ObjectWriter {
 
   private putDataMap(map: MapSpec, storage: "rodata" | "data"): void {
     const name = DATA_SECTION.test(map.name) ? map.name : `.${storage}.${map.name}`;
-    const section = this.section(name, SHT.progbits, storage === "rodata" ? SHF.alloc : SHF.alloc | SHF.write);
     const value = map.entries?.[0]?.[1] ?? new Uint8Array(map.valueSize);
     if (value.length !== map.valueSize)
       throw fail(`the entry of map "${map.name}" has ${value.length} bytes, want ${map.valueSize}`);
+    const zeros = name === ".bss";
+    if (zeros && value.some((byte) => byte !== 0))
+      throw fail(`map ".bss" has contents, but a .bss section is all zeros`);
+    const flags = storage === "rodata" ? SHF.alloc : SHF.alloc | SHF.write;
+    const section = this.section(name, zeros ? SHT.nobits : SHT.progbits, flags);
     section.body.append(value);
     const symbolName = map.name.replace(/^\./, "").replace(/\W/g, "_");
     const size = map.valueSize;
@@ -190,8 +194,8 @@ class ObjectWriter {
       map.name,
       this.symbol({ name: symbolName, type: STT.object, binding: STB.global, section, value: 0, size }),
     );
-    const fields = describeMap(this.btf, map).value;
-    const type = fields > 0 ? fields : this.btf.array(this.btf.int("__u8", 1), size);
+    const described = describeMap(this.btf, map).value;
+    const type = described > 0 ? described : this.btf.array(this.btf.int("__u8", 1), size);
     this.btf.datasec(name, size, [{ type: this.btf.var(symbolName, type, "global"), offset: 0, size }]);
   }
 
@@ -332,6 +336,7 @@ class ObjectWriter {
       header: { type: number; flags?: number; link?: number; info?: number; align: number; entry?: number },
     ): void => {
       file.align(header.align);
+      const contents = header.type === SHT.nobits ? new Uint8Array(0) : body;
       headers
         .u32(strings.add(name))
         .u32(header.type)
@@ -344,7 +349,7 @@ class ObjectWriter {
         .u32(header.info ?? 0)
         .u64(header.align)
         .u64(header.entry ?? 0);
-      file.append(body);
+      file.append(contents);
     };
 
     for (const { name, body, type, flags, align } of this.sections) put(name, body.bytes(), { type, flags, align });

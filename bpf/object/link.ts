@@ -167,8 +167,7 @@ class Linker {
     for (const { at, origin } of section.lines) {
       const slot = (at - piece.at) / SLOT_BYTES;
       const inside = Number.isInteger(slot) && slot >= 0 && slot < piece.slots;
-      const empty = origin.text === "" && origin.file === undefined;
-      if (!inside || empty || sameOrigin(this.lines.at(-1)?.origin, origin)) continue;
+      if (!inside || origin.text === "" || sameOrigin(this.lines.at(-1)?.origin, origin)) continue;
       this.lines.push({ insn: piece.start + slot, origin });
     }
   }

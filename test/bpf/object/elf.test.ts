@@ -31,8 +31,7 @@ describe("writeElf()", () => {
     const path = file("all.o", writeElf(everything()));
     const seen = JSON.parse(
       inNamespaces(
-        `bpftool prog loadall "$1" "$BPFFS/p" 2>"$BPFFS.err" || { cat "$BPFFS.err" >&2; exit 1; }
-        cat "$BPFFS.err" >&2; rm "$BPFFS.err"
+        `bpftool prog loadall "$1" "$BPFFS/p"
         show() { bpftool -j prog show pinned "$BPFFS/p/$1"; }
         printf '{"programs":[%s,%s,%s,%s],' "$(show count)" "$(show pass)" "$(show frags)" "$(show accept)"
         printf '"dump":%s,' "$(bpftool -j prog dump xlated pinned "$BPFFS/p/count" linum)"
@@ -221,10 +220,7 @@ describe("disassemble() beside bpftool", () => {
     ];
     const spec = program({ name: "spell", type: "xdp", code });
     const path = file("spell.o", writeElf({ license: "GPL", maps: [], programs: [spec] }));
-    const dump = inNamespaces(
-      `bpftool prog load "$1" "$BPFFS/p" 2>&1; bpftool prog dump xlated pinned "$BPFFS/p"`,
-      path,
-    );
+    const dump = inNamespaces(`bpftool prog load "$1" "$BPFFS/p"; bpftool prog dump xlated pinned "$BPFFS/p"`, path);
     const kernel = instructions(dump).map((line) => line.replace(/^(\(18\) .*)$/, "$1 ll"));
     const own = instructions(disassemble(spec));
     assert.deepEqual(
@@ -290,9 +286,9 @@ describe("readElf()", () => {
           refused++;
         }
       }),
-      { numRuns: 4000 },
+      { numRuns: 1500 },
     );
-    assert.ok(accepted > 100 && refused > 100, `${accepted} accepted, ${refused} refused`);
+    assert.ok(accepted > 50 && refused > 50, `${accepted} accepted, ${refused} refused`);
   });
 
   it("refuses every truncation of a file", () => {

@@ -28,6 +28,7 @@ export const run = (command: string, ...args: string[]): string => {
   const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: "utf8", timeout: 20_000 });
   if (error) throw error;
   assert.equal(status, 0, `${command} ${args.join(" ")}\n${stdout}${stderr}`);
+  assert.doesNotMatch(stderr, /libbpf:/, "libbpf complains");
   return stdout;
 };
 
