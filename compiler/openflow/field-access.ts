@@ -282,3 +282,12 @@ export const matchField = (match: Match, field: FieldName, value: Uint8Array, ma
     setBytes(match.mask, at, bits, mask);
   }
 };
+
+/** Whether a match demands anything of a field. */
+export const matchesField = (match: Match, field: FieldName): boolean => {
+  const { at, bits } = FIELD_PLACE[field];
+  for (let done = 0; done < bits; done += 16) {
+    if (getBits(match.mask, at + done, Math.min(16, bits - done)) !== 0) return true;
+  }
+  return false;
+};

@@ -3,6 +3,9 @@
 /** Bit of a VLAN TCI that stands for "there is a tag" in flows (the CFI or DEI bit on the wire). */
 export const VLAN_PRESENT = 0x1000;
 
+/** `dl_vlan` value that means "no tag" (openflow-1.0.h OFP10_VLAN_NONE). */
+export const VLAN_NONE = 0xffff;
+
 /** Bits of `ip_frag` and the `nw_frag` member (OVS packets.h FLOW_NW_FRAG_*). */
 export const NW_FRAG = { ANY: 1, LATER: 2 } as const;
 

@@ -18,6 +18,9 @@ export const PORT = {
   NONE: 0xffffffff,
 } as const;
 
+/** Priority of a flow that gives none (OFP_DEFAULT_PRIORITY). */
+export const DEFAULT_PRIORITY = 0x8000;
+
 /** What a flow matches: a packet matches when `(packet ^ value) & mask` is 0 everywhere. `value` has no bit outside `mask`. */
 export interface Match {
   readonly value: FlowWords;
@@ -31,13 +34,18 @@ export interface Subfield {
   readonly bits: number;
 }
 
+/** Why a packet goes to the controller, OpenFlow 1.0 to 1.4 (`ofp_packet_in_reason`). */
+export const PACKET_IN_REASONS = ["no_match", "action", "invalid_ttl", "action_set", "group", "packet_out"] as const;
+
+export type PacketInReason = (typeof PACKET_IN_REASONS)[number];
+
 /**
  * One action or instruction. `kind` is the name of the OVS ofpact in lower case; a `value` of several bits is big-endian
  * bytes, right-aligned in ceil(bits / 8) bytes, as on the wire.
  */
 export type Action =
   | { readonly kind: "output"; readonly port: number; readonly maxLen: number }
-  | { readonly kind: "controller"; readonly maxLen: number; readonly reason: string; readonly id: number }
+  | { readonly kind: "controller"; readonly maxLen: number; readonly reason: PacketInReason; readonly id: number }
   | { readonly kind: "group"; readonly group: number }
   | {
       /** `set_field:VALUE[/MASK]->FIELD`. `mask` absent = the whole field. */
@@ -50,17 +58,22 @@ export type Action =
   | { readonly kind: "reg_load"; readonly value: Uint8Array; readonly dst: Subfield }
   /** `move:SRC->DST`. */
   | { readonly kind: "reg_move"; readonly src: Subfield; readonly dst: Subfield }
-  | { readonly kind: "set_vlan_vid"; readonly vid: number }
-  | { readonly kind: "set_vlan_pcp"; readonly pcp: number }
-  | { readonly kind: "strip_vlan" }
+  /** `mod_vlan_vid` adds a tag to a packet without one, `set_vlan_vid` leaves such a packet alone; pcp likewise. */
+  | { readonly kind: "set_vlan_vid"; readonly vid: number; readonly pushIfNeeded: boolean }
+  | { readonly kind: "set_vlan_pcp"; readonly pcp: number; readonly pushIfNeeded: boolean }
+  /** `strip_vlan`, or the same as `pop_vlan`, its name from OpenFlow 1.1 on. */
+  | { readonly kind: "strip_vlan"; readonly spelling: "strip_vlan" | "pop_vlan" }
   | { readonly kind: "push_vlan"; readonly ethertype: number }
-  | { readonly kind: "set_eth_src" | "set_eth_dst"; readonly mac: Uint8Array }
-  | { readonly kind: "set_ipv4_src" | "set_ipv4_dst"; readonly addr: Uint8Array }
+  | { readonly kind: "set_eth_src"; readonly mac: Uint8Array }
+  | { readonly kind: "set_eth_dst"; readonly mac: Uint8Array }
+  | { readonly kind: "set_ipv4_src"; readonly addr: Uint8Array }
+  | { readonly kind: "set_ipv4_dst"; readonly addr: Uint8Array }
   /** `mod_nw_tos`: all 8 bits of tos as written, the two ECN bits are zero. */
   | { readonly kind: "set_ip_dscp"; readonly tos: number }
   | { readonly kind: "set_ip_ecn"; readonly ecn: number }
   | { readonly kind: "set_ip_ttl"; readonly ttl: number }
-  | { readonly kind: "set_l4_src_port" | "set_l4_dst_port"; readonly port: number }
+  | { readonly kind: "set_l4_src_port"; readonly port: number }
+  | { readonly kind: "set_l4_dst_port"; readonly port: number }
   /** `dec_ttl` or `dec_ttl(ID,...)`. */
   | { readonly kind: "dec_ttl"; readonly ids: readonly number[] }
   | {

@@ -1,0 +1,25 @@
+// The OpenFlow language: fields, matches, actions, groups, their text both ways.
+
+export * from "./carry.js";
+export * from "./field-access.js";
+export * from "./fields.js";
+export * from "./flow.js";
+export * from "./normalize.js";
+export {
+  parseFlow,
+  parseFlowLines,
+  parseFlowMods,
+  parseFlows,
+  parseMatch,
+  type FlowCommand,
+  type FlowMod,
+  type LineResult,
+  type ParseOptions,
+} from "./parse/flows.js";
+export * from "./ports.js";
+export * from "./print/actions.js";
+export * from "./print/flow.js";
+export * from "./print/match.js";
+export { ipv4Text, ipv6Text, macText } from "./print/values.js";
+export * from "./types.js";
+export * from "./versions.js";

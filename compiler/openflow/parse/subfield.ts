@@ -1,0 +1,77 @@
+// Subfields in text: FIELD[], FIELD[bit] or FIELD[first..last], FIELD by its own, NXM or OXM name.
+
+import { codeName, FIELD_WIDTH, fieldByName, fieldSpec } from "../field-access.js";
+import type { FieldName } from "../fields.js";
+import type { Subfield } from "../types.js";
+import type { ParseContext } from "./context.js";
+import type { Piece } from "./source.js";
+
+/** Fields of OVS that are beyond this language. */
+const OTHER_FIELDS =
+  /^(NXM|OXM|NXOXM|ONFOXM|ERICOXM)_|^(tun_|tunnel_id$|gtpu|ct_|mpls_|nsh_|nsp$|nsi$|nshc[1-4]$|xreg[0-7]$|xxreg[0-3]$)|^(dp_hash|recirc_id|packet_type|conj_id|skb_priority|pkt_mark)$/;
+
+/** Whether `name` is a field of OVS that this language does without so far. */
+export const isOtherField = (name: string): boolean => OTHER_FIELDS.test(name);
+
+/** The field called `name`. @throws CompileError naming a field that is unknown or not supported yet */
+export const requireField = (context: ParseContext, piece: Piece): FieldName => {
+  const field = fieldByName(piece.text);
+  if (field !== undefined) return field;
+  if (isOtherField(piece.text)) return context.fail(piece.at, `Field ${piece.text} is not supported yet`);
+  return context.fail(piece.at, `Cannot find field "${piece.text}": want a name like reg0, eth_dst or NXM_OF_IP_SRC`);
+};
+
+/** @throws CompileError if actions may not write the field */
+export const requireWritable = (context: ParseContext, field: FieldName, piece: Piece): void => {
+  if (!fieldSpec(field).writable) context.fail(piece.at, `Cannot set ${piece.text}: it is read-only`);
+  requireCode(context, field, piece);
+};
+
+/** @throws CompileError for the two OpenFlow 1.0 forms that no action can name on the wire */
+const requireCode = (context: ParseContext, field: FieldName, piece: Piece): void => {
+  if (codeName(field) === field) {
+    const instead = field === "dl_vlan" ? "vlan_vid" : "vlan_pcp";
+    context.fail(piece.at, `Cannot use ${piece.text} in an action: want ${instead}`);
+  }
+};
+
+/**
+ * Reads a subfield from the beginning of `piece`.
+ *
+ * @returns the subfield, the piece of its field name, and what follows
+ */
+export const parseSubfield = (
+  context: ParseContext,
+  piece: Piece,
+): { subfield: Subfield; name: Piece; rest: Piece } => {
+  const { text, at } = piece;
+  const nameEnd = text.search(/[[-]/);
+  const nameText = nameEnd < 0 ? text : text.slice(0, nameEnd);
+  const name = { text: nameText, at };
+  const field = requireField(context, { text: nameText.replace(/_W$/, ""), at });
+  requireCode(context, field, name);
+  const width = FIELD_WIDTH[field];
+  const bracket = text.startsWith("[", nameText.length);
+  let end = nameText.length;
+  let first = 0;
+  let last = width - 1;
+  if (bracket) {
+    const range = /^\[(?:(\d{1,9})(?:\.\.(\d{1,9}))?)?\]/.exec(text.slice(nameText.length));
+    if (range === null)
+      return context.fail(at + end, `Cannot read ${text.slice(end)}: want [], [BIT] or [FIRST..LAST]`);
+    if (range[1] !== undefined) {
+      first = Number(range[1]);
+      last = range[2] === undefined ? first : Number(range[2]);
+    }
+    end += range[0].length;
+  }
+  if (first > last) context.fail(at + nameText.length, `Cannot use bits ${first}..${last}: want the lower bit first`);
+  if (last >= width) {
+    context.fail(at + nameText.length, `Cannot use bit ${last} of ${nameText}: it is ${width} bits wide`);
+  }
+  return {
+    subfield: { field, lsb: first, bits: last - first + 1 },
+    name,
+    rest: { text: text.slice(end), at: at + end },
+  };
+};

@@ -1,0 +1,192 @@
+// Matches in text, to the character as OVS's match_format() prints them: flows and megaflows alike.
+
+import { FLOW, get, getBytes, type Member } from "../flow.js";
+import { ETH_TYPE, IP_PROTO, NW_FRAG, VLAN_PRESENT } from "../numbers.js";
+import { portToText, type PortNames } from "../ports.js";
+import { TCP_FLAGS_MASK } from "../tcp-flags.js";
+import { DEFAULT_PRIORITY, type Match } from "../types.js";
+import { fromBytes } from "../big-endian.js";
+import { hex, hexPadded, ipv4Masked, ipv6Masked, macMasked, tcpFlagsText } from "./values.js";
+
+export interface MatchFormat {
+  readonly ports?: PortNames;
+  /** Printed first unless it is the default of flows. */
+  readonly priority?: number;
+}
+
+const bytes = (words: Match["value"], member: Member): Uint8Array => {
+  const place = FLOW[member];
+  return getBytes(words, place.at, place.bits);
+};
+
+type Words = readonly string[];
+
+/** `name=value` or nothing, of a member that is printed in one way whatever else is matched. */
+const hexNumber = (match: Match, name: string, member: Member): Words => {
+  const mask = fromBytes(bytes(match.mask, member));
+  if (mask === 0n) return [];
+  const value = hex(fromBytes(bytes(match.value, member)));
+  return [mask === (1n << BigInt(FLOW[member].bits)) - 1n ? `${name}=${value}` : `${name}=${value}/${hex(mask)}`];
+};
+
+const decimal = (match: Match, name: string, member: Member, whole: number, digits = 1): Words => {
+  const mask = get(match.mask, member);
+  const value = get(match.value, member);
+  if (mask === 0) return [];
+  if ((mask & whole) >>> 0 === whole) return [`${name}=${value}`];
+  return [`${name}=${hexPadded(value, digits)}/${hexPadded(mask, digits)}`];
+};
+
+type Masked = (value: Uint8Array, mask: Uint8Array) => string;
+
+const address = (match: Match, name: string, member: Member, text: Masked): Words => {
+  const mask = bytes(match.mask, member);
+  return mask.every((byte) => byte === 0) ? [] : [`${name}=${text(bytes(match.value, member), mask)}`];
+};
+
+const port = (match: Match, name: Member & ("in_port" | "actset_output"), ports: PortNames | undefined): Words =>
+  get(match.mask, name) === 0 ? [] : [`${name}=${portToText(get(match.value, name), ports)}`];
+
+/** Words for an IP protocol, by Ethernet type. */
+const IPV4_WORDS: ReadonlyMap<number, string> = new Map([
+  [IP_PROTO.ICMP, "icmp"],
+  [IP_PROTO.TCP, "tcp"],
+  [IP_PROTO.UDP, "udp"],
+  [IP_PROTO.SCTP, "sctp"],
+]);
+const IPV6_WORDS: ReadonlyMap<number, string> = new Map([
+  [IP_PROTO.ICMPV6, "icmp6"],
+  [IP_PROTO.TCP, "tcp6"],
+  [IP_PROTO.UDP, "udp6"],
+  [IP_PROTO.SCTP, "sctp6"],
+]);
+
+/** Ethernet types that have a word of their own. */
+const TYPE_WORDS: ReadonlyMap<number, readonly [word: string, protocols: ReadonlyMap<number, string>]> = new Map([
+  [ETH_TYPE.IP, ["ip", IPV4_WORDS]],
+  [ETH_TYPE.IPV6, ["ipv6", IPV6_WORDS]],
+  [ETH_TYPE.ARP, ["arp", new Map<number, string>()]],
+  [ETH_TYPE.RARP, ["rarp", new Map<number, string>()]],
+]);
+
+const vlan = (match: Match, member: "vlan0_tci" | "vlan1_tci", suffix: string): Words => {
+  const mask = get(match.mask, member);
+  const tci = get(match.value, member);
+  const vid = mask & 0xfff;
+  const pcp = mask & 0xe000;
+  const whole = (vid === 0 || vid === 0xfff) && (pcp === 0 || pcp === 0xe000) && (vid | pcp) !== 0;
+  if (mask & tci & VLAN_PRESENT && whole) {
+    return [
+      ...(vid ? [`dl_vlan${suffix}=${tci & 0xfff}`] : []),
+      ...(pcp ? [`dl_vlan_pcp${suffix}=${tci >>> 13}`] : []),
+    ];
+  }
+  const value = `vlan_tci${suffix}=${hexPadded(tci, 4)}`;
+  return [mask === 0xffff ? value : `${value}/${hexPadded(mask, 4)}`];
+};
+
+/** The inner tag counts only behind an outer one. */
+const vlans = (match: Match): Words => {
+  if (get(match.mask, "vlan0_tci") === 0) return [];
+  const inner = get(match.mask, "vlan1_tci") === 0 ? [] : vlan(match, "vlan1_tci", "1");
+  return [...vlan(match, "vlan0_tci", ""), ...inner];
+};
+
+const label = (match: Match): Words => {
+  const mask = get(match.mask, "ipv6_label");
+  if (mask === 0) return [];
+  const value = `ipv6_label=${hexPadded(get(match.value, "ipv6_label"), 5)}`;
+  return [(mask & 0xfffff) === 0xfffff ? value : `${value}/${hexPadded(mask, 5)}`];
+};
+
+/** By the bits that are matched, then by their value. */
+const FRAGMENTS: readonly (readonly string[])[] = [
+  [],
+  ["no", "yes"],
+  ["not_later", "", "later"],
+  ["no", "first", "<error>", "later"],
+];
+
+const fragment = (match: Match): Words => {
+  const mask = get(match.mask, "nw_frag") & (NW_FRAG.ANY | NW_FRAG.LATER);
+  return mask === 0 ? [] : [`nw_frag=${FRAGMENTS[mask]![get(match.value, "nw_frag") & mask]!}`];
+};
+
+const tos = (match: Match): Words => {
+  const mask = get(match.mask, "nw_tos");
+  const value = get(match.value, "nw_tos");
+  return [...(mask & 0xfc ? [`nw_tos=${value & 0xfc}`] : []), ...(mask & 3 ? [`nw_ecn=${value & 3}`] : [])];
+};
+
+/** What lies behind the IP header, by the protocol. */
+const upper = (match: Match, type: number, proto: number): Words => {
+  const isIcmp = type === ETH_TYPE.IP && proto === IP_PROTO.ICMP;
+  const isIcmp6 = type === ETH_TYPE.IPV6 && proto === IP_PROTO.ICMPV6;
+  const icmp = [...decimal(match, "icmp_type", "tp_src", 0xff), ...decimal(match, "icmp_code", "tp_dst", 0xff)];
+  if (isIcmp) return icmp;
+  if (isIcmp6) {
+    return [
+      ...icmp,
+      ...address(match, "nd_target", "nd_target", ipv6Masked),
+      ...address(match, "nd_sll", "arp_sha", macMasked),
+      ...address(match, "nd_tll", "arp_tha", macMasked),
+      ...decimal(match, "nd_reserved", "nd_reserved", 0xffffffff, 8),
+      ...decimal(match, "nd_options_type", "nd_options_type", 0xff),
+    ];
+  }
+  return [...decimal(match, "tp_src", "tp_src", 0xffff), ...decimal(match, "tp_dst", "tp_dst", 0xffff)];
+};
+
+const tcpFlags = (match: Match, type: number, proto: number): Words => {
+  const mask = get(match.mask, "tcp_flags") & TCP_FLAGS_MASK;
+  const isIp = type === ETH_TYPE.IP || type === ETH_TYPE.IPV6;
+  if (mask === 0 || !isIp || proto !== IP_PROTO.TCP) return [];
+  return [`tcp_flags=${tcpFlagsText(get(match.value, "tcp_flags"), mask)}`];
+};
+
+const REGISTERS = Array.from({ length: 16 }, (_, i) => `reg${i}` as Member);
+
+/**
+ * A match in OVS's text: `tcp,in_port=1,nw_src=10.0.0.0/8,tp_dst=80`; empty if it matches everything.
+ */
+export const formatMatch = (match: Match, { ports, priority = DEFAULT_PRIORITY }: MatchFormat = {}): string => {
+  const type = get(match.value, "dl_type");
+  const proto = get(match.value, "nw_proto");
+  const matchesType = get(match.mask, "dl_type") !== 0;
+  const matchesProto = get(match.mask, "nw_proto") !== 0;
+  const [word, protocols] = (matchesType ? TYPE_WORDS.get(type) : undefined) ?? [];
+  const protoWord = matchesProto ? protocols?.get(proto) : undefined;
+  const isArp = type === ETH_TYPE.ARP || type === ETH_TYPE.RARP;
+  const addresses =
+    type === ETH_TYPE.IPV6
+      ? [
+          ...address(match, "ipv6_src", "ipv6_src", ipv6Masked),
+          ...address(match, "ipv6_dst", "ipv6_dst", ipv6Masked),
+          ...label(match),
+        ]
+      : [
+          ...address(match, isArp ? "arp_spa" : "nw_src", "nw_src", ipv4Masked),
+          ...address(match, isArp ? "arp_tpa" : "nw_dst", "nw_dst", ipv4Masked),
+        ];
+  return [
+    ...(priority === DEFAULT_PRIORITY ? [] : [`priority=${priority}`]),
+    ...port(match, "actset_output", ports),
+    ...(word === undefined ? [] : [protoWord ?? word]),
+    ...REGISTERS.flatMap((register) => hexNumber(match, register, register)),
+    ...hexNumber(match, "metadata", "metadata"),
+    ...port(match, "in_port", ports),
+    ...vlans(match),
+    ...address(match, "dl_src", "dl_src", macMasked),
+    ...address(match, "dl_dst", "dl_dst", macMasked),
+    ...(matchesType && word === undefined ? [`dl_type=${hexPadded(type, 4)}`] : []),
+    ...addresses,
+    ...(matchesProto && protoWord === undefined ? [`${isArp ? "arp_op" : "nw_proto"}=${proto}`] : []),
+    ...(isArp ? address(match, "arp_sha", "arp_sha", macMasked) : []),
+    ...(isArp ? address(match, "arp_tha", "arp_tha", macMasked) : []),
+    ...tos(match),
+    ...(get(match.mask, "nw_ttl") === 0 ? [] : [`nw_ttl=${get(match.value, "nw_ttl")}`]),
+    ...fragment(match),
+    ...upper(match, type, proto),
+    ...tcpFlags(match, type, proto),
+  ].join(",");
+};
