@@ -1,7 +1,7 @@
 // A flow as it arrives at the other end of an OpenFlow connection: each version says some things in its own words and
 // cannot say others. `ovs-ofctl parse-flow` prints flows in this form, and so do switches that got them that way.
 
-import { FIELD_WIDTH } from "./field-access.js";
+import { FIELD_WIDTH, matchesField } from "./field-access.js";
 import type { FieldName } from "./fields.js";
 import { FLOW, get, getBytes, set } from "./flow.js";
 import { fromBytes, toBytes } from "./big-endian.js";
@@ -13,7 +13,7 @@ import type { Action, ActionKind, Flow, FlowFlag, Match } from "./types.js";
 import { PROTOCOL, type Protocol } from "./versions.js";
 
 /** Minor version numbers: 0 for OpenFlow 1.0. */
-const minorVersion = (protocol: Protocol): number =>
+export const minorVersion = (protocol: Protocol): number =>
   PROTOCOL[protocol] < PROTOCOL.OpenFlow11 ? 0 : Number(protocol.slice(-1));
 
 interface State {
@@ -163,7 +163,9 @@ const CARRY: { readonly [K in ActionKind]: Carry<K> } = {
   resubmit: same,
   write_metadata: same,
   clear_actions: (a, { minor }) => (minor === 0 ? [] : [a]),
-  write_actions: (a, s) => (s.minor === 0 ? [] : [{ kind: "write_actions", actions: carryEach(a.actions, s) }]),
+  // Nothing written is nothing on the wire.
+  write_actions: (a, s) =>
+    s.minor === 0 || a.actions.length === 0 ? [] : [{ kind: "write_actions", actions: carryEach(a.actions, s) }],
   goto_table: (a, { minor }) => (minor === 0 ? [{ kind: "resubmit", table: a.table }] : [a]),
 };
 
@@ -221,12 +223,14 @@ const FLAGS_SINCE: Readonly<Record<FlowFlag, number>> = {
 /**
  * The flow as a switch gets it over `protocol`.
  *
- * @returns undefined if the switch would refuse it: some orders of actions mean something else in OpenFlow 1.0
+ * @returns undefined if the switch would refuse it: some orders of actions are wrong in OpenFlow 1.0
  */
 export const carryFlow = (flow: Flow, protocol: Protocol): Flow | undefined => {
   const minor = minorVersion(protocol);
   const actions = carryActions(flow.actions, flow.match, protocol);
   if (misplaced(actions.map((a) => a.kind)) !== undefined) return undefined;
+  // OVS forgets a match on ECN bits in OpenFlow 1.1.
+  if (minor === 1 && matchesField(flow.match, "nw_ecn")) return undefined;
   const standard = PROTOCOL[protocol] <= PROTOCOL["OpenFlow10+table_id"];
   return {
     ...flow,

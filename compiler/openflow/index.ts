@@ -13,12 +13,14 @@ export {
   parseMatch,
   type FlowCommand,
   type FlowMod,
-  type LineResult,
   type ParseOptions,
 } from "./parse/flows.js";
+export { parseGroup, parseGroupLines, parseGroups, type GroupMod } from "./parse/groups.js";
+export { type LineResult } from "./parse/lines.js";
 export * from "./ports.js";
 export * from "./print/actions.js";
 export * from "./print/flow.js";
+export * from "./print/group.js";
 export * from "./print/match.js";
 export { ipv4Text, ipv6Text, macText } from "./print/values.js";
 export * from "./types.js";

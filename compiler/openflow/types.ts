@@ -129,5 +129,7 @@ export interface Group {
     readonly method: "hash" | "dp_hash";
     readonly param: bigint;
     readonly fields: readonly FieldName[];
+    /** Which bits of a field count, for fields of which not all do: as long as values of `set_field`. */
+    readonly masks?: Readonly<Partial<Record<FieldName, Uint8Array>>>;
   };
 }

@@ -8,7 +8,7 @@ import { CARRIED_BY, exactProtocols } from "../versions.js";
 import type { ParseContext } from "./context.js";
 import { toBytes } from "../big-endian.js";
 import { number64, numberIn, parseDecimal, parseUnsigned } from "./numbers.js";
-import { cut, pairs, type Piece } from "./source.js";
+import { cut, pairs, type Pair, type Piece } from "./source.js";
 import { parseSubfield, requireField, requireWritable } from "./subfield.js";
 import { parseFieldValue, parseIpv4, parseMac } from "./values.js";
 
@@ -242,15 +242,14 @@ const bareOutput = (context: ParseContext, name: Piece): Action => {
 };
 
 /**
- * Parses a list of actions and instructions.
+ * Parses the elements of a list of actions and instructions.
  *
  * @throws CompileError at the first part that is wrong
  */
-export const parseActionList = (context: ParseContext, list: Piece, depth = 0): readonly LocatedAction[] => {
-  if (depth >= MAX_DEPTH) context.fail(list.at, `Cannot nest actions deeper than ${MAX_DEPTH} times`);
+export const parseActionPairs = (context: ParseContext, list: readonly Pair[], depth = 0): readonly LocatedAction[] => {
   const found: LocatedAction[] = [];
   let drop: Piece | undefined;
-  for (const { key, value } of pairs(list)) {
+  for (const { key, value } of list) {
     const name = key.text.toLowerCase();
     if (Object.hasOwn(PARSERS, name)) {
       const result = PARSERS[name]!(context, value, key, depth);
@@ -269,6 +268,12 @@ export const parseActionList = (context: ParseContext, list: Piece, depth = 0): 
     context.fail(drop.at, 'Cannot use "drop" with other actions: want it alone, or not at all');
   }
   return found;
+};
+
+/** {@link parseActionPairs} of a text. */
+export const parseActionList = (context: ParseContext, list: Piece, depth = 0): readonly LocatedAction[] => {
+  if (depth >= MAX_DEPTH) context.fail(list.at, `Cannot nest actions deeper than ${MAX_DEPTH} times`);
+  return parseActionPairs(context, pairs(list), depth);
 };
 
 /** Ports that may stand in an output action, besides the ordinary ones. */

@@ -89,10 +89,12 @@ const onIpv4: CheckAny = (s, a, { at }) => needsMatch(s, at, isIpv4(s.flow), a.k
 const onIp: CheckAny = (s, a, { at }) => needsMatch(s, at, isIp(s.flow), a.kind, "ip or ipv6");
 const onPorts: CheckAny = (s, a, { at }) => needsMatch(s, at, hasPorts(s.flow), a.kind, "tcp, udp or sctp");
 
+const checkPort = (context: ParseContext, port: number, at: number): void => {
+  if (!isOutputPort(port)) context.fail(at, `Cannot output to ${portToText(port)}: it is no port to send to`);
+};
+
 const CHECKS: { readonly [K in ActionKind]: Check<K> } = {
-  output: (s, a, { at }) => {
-    if (!isOutputPort(a.port)) s.context.fail(at, `Cannot output to ${portToText(a.port)}: it is no port to send to`);
-  },
+  output: (s, a, { at }) => checkPort(s.context, a.port, at),
   controller: free,
   group: free,
   set_field: (s, a, { at }) => setsField(s, at, a.field),
@@ -121,11 +123,7 @@ const CHECKS: { readonly [K in ActionKind]: Check<K> } = {
   write_metadata: free,
   clear_actions: free,
   write_actions: (s, _a, { nested }) => {
-    for (const one of nested ?? []) {
-      if (instructionOf(one.action.kind) !== "apply_actions") {
-        s.context.fail(one.at, `Cannot use ${one.action.kind} within write_actions: want actions only`);
-      }
-    }
+    onlyActions(s.context, nested ?? [], "write_actions");
     // An action set is checked in the order it was written, but on the packet as it is at this place.
     checkEach({ ...s, flow: s.flow, narrows: false }, nested ?? []);
   },
@@ -135,6 +133,27 @@ const CHECKS: { readonly [K in ActionKind]: Check<K> } = {
       s.context.fail(at, `Cannot go to table ${a.table} from table ${s.table}: want ${want}`);
     }
   },
+};
+
+/** @throws CompileError at an instruction */
+const onlyActions = (context: ParseContext, actions: readonly LocatedAction[], within: string): void => {
+  for (const { action, at } of actions) {
+    if (instructionOf(action.kind) === "apply_actions") continue;
+    context.fail(at, `Cannot use ${action.kind} within ${within}: want actions only`);
+  }
+};
+
+/**
+ * Checks the actions of a bucket. A group does not know what packets it will get: prerequisites are left to the time
+ * when a packet comes.
+ *
+ * @throws CompileError at the action that does not fit
+ */
+export const checkBucketActions = (context: ParseContext, actions: readonly LocatedAction[]): void => {
+  onlyActions(context, actions, "a bucket");
+  for (const { action, at } of actions) {
+    if (action.kind === "output") checkPort(context, action.port, at);
+  }
 };
 
 const checkEach = (state: Checked, actions: readonly LocatedAction[]): void => {

@@ -15,6 +15,7 @@ import { checkActions } from "./check.js";
 import { ParseContext } from "./context.js";
 import { fromBytes, toBytes } from "../big-endian.js";
 import { number64, numberIn, parseDecimal, parseUnsigned } from "./numbers.js";
+import { contentLines, parseEach, requireAll, type LineResult } from "./lines.js";
 import { cut, pairs, type Line, type Pair, type Piece } from "./source.js";
 import { isOtherField, parseSubfield } from "./subfield.js";
 import { isPrefixMask, parseFieldValue } from "./values.js";
@@ -326,36 +327,6 @@ const parseLine = (line: Line, ports: PortNames | undefined): FlowMod => {
 };
 
 const DEFAULT_FILE = "<flows>";
-
-/** The lines of a file that say something, without their comments. */
-export const contentLines = (text: string, file: string): Line[] =>
-  text
-    .split("\n")
-    .map((raw, i) => ({ file, number: i + 1, text: raw.replace(/#.*$/s, "").replace(/\r$/, "") }))
-    .filter((line) => line.text.trim() !== "");
-
-/** The outcome of one line. */
-export type LineResult<T> = { readonly line: Line } & (
-  { readonly value: T; readonly error?: undefined } | { readonly value?: undefined; readonly error: CompileError }
-);
-
-/** Parses each line by itself: a wrong one does not keep the others from being read. */
-export const parseEach = <T>(lines: readonly Line[], parse: (line: Line) => T): LineResult<T>[] =>
-  lines.map((line) => {
-    try {
-      return { line, value: parse(line) };
-    } catch (error) {
-      if (error instanceof CompileError) return { line, error };
-      throw error;
-    }
-  });
-
-/** The values of all lines. @throws CompileError with the complaints of every wrong line */
-export const requireAll = <T>(results: readonly LineResult<T>[]): T[] => {
-  const diagnostics = results.flatMap((r) => r.error?.diagnostics ?? []);
-  if (diagnostics.length > 0) throw new CompileError(diagnostics);
-  return results.map((r) => r.value!);
-};
 
 /** Every line of flow text, each with its flow or its error. */
 export const parseFlowLines = (text: string, options: ParseOptions = {}): LineResult<FlowMod>[] =>

@@ -2,7 +2,7 @@
 // optional /mask (or prefix length), ports, fragment kinds, TCP flags.
 
 import { FIELD_BYTES, fieldSpec, WIRE_BYTES } from "../field-access.js";
-import type { FieldName, Format } from "../fields.js";
+import { FIELD_NAMES, type FieldName, type Format } from "../fields.js";
 import { NW_FRAG, VLAN_NONE } from "../numbers.js";
 import { portFromText, type PortNames } from "../ports.js";
 import { TCP_FLAG_NAMES, TCP_FLAGS_MASK } from "../tcp-flags.js";
@@ -84,14 +84,27 @@ const address =
     return withMask(value, mask);
   };
 
-/** The largest value that a field has a bit for. */
-const largest = (field: FieldName): bigint => {
-  const row = fieldSpec(field);
-  if (field === "arp_op") return 0xffn;
-  return (1n << BigInt(Math.max(row.bits, row.valueBits ?? 0))) - 1n;
+/** The largest value that each field has a bit for. */
+const LARGEST: Readonly<Record<FieldName, bigint>> = Object.fromEntries(
+  FIELD_NAMES.map((field) => {
+    const { bits, valueBits = 0 } = fieldSpec(field);
+    return [field, field === "arp_op" ? 0xffn : (1n << BigInt(Math.max(bits, valueBits))) - 1n];
+  }),
+) as Record<FieldName, bigint>;
+
+/** Plain decimal numbers that fit any integer field but the one-byte ones: the bulk of all values. */
+const PLAIN = /^(?:0|[1-9][0-9]{0,8})$/;
+
+const plainInteger = (piece: Piece, field: FieldName): FieldValue | undefined => {
+  if (field === "nw_tos" || !PLAIN.test(piece.text)) return undefined;
+  const value = Number(piece.text);
+  if (value > LARGEST[field]) return undefined;
+  const bytes = new Uint8Array(FIELD_BYTES[field]);
+  for (let i = bytes.length - 1, rest = value; rest > 0; i--, rest >>>= 8) bytes[i] = rest;
+  return { value: bytes };
 };
 
-const integer: Read = (line, piece, field) => {
+const maskedInteger: Read = (line, piece, field) => {
   const [before, after] = cut(piece, "/");
   const size = WIRE_BYTES[field];
   const read = (part: Piece, what: string): bigint => {
@@ -104,11 +117,11 @@ const integer: Read = (line, piece, field) => {
     return BigInt.asUintN(8 * size, negative ? -value : value);
   };
   const value = read(before, field);
-  const max = largest(field);
   const bytes = FIELD_BYTES[field];
   const noTag = field === "dl_vlan" && value === BigInt(VLAN_NONE);
-  if (value > max && !noTag) {
-    fail(line, before.at, `Cannot use ${field} ${before.text}: want at most ${field === "vlan_vid" ? "0x1fff" : max}`);
+  if (value > LARGEST[field] && !noTag) {
+    const most = field === "vlan_vid" ? "0x1fff" : LARGEST[field];
+    fail(line, before.at, `Cannot use ${field} ${before.text}: want at most ${most}`);
   }
   if (field === "nw_tos" && (value & 3n) !== 0n) {
     fail(line, before.at, `Cannot use nw_tos ${before.text}: want the two low bits (ECN) to be 0`);
@@ -118,6 +131,9 @@ const integer: Read = (line, piece, field) => {
   if (mask === (1n << BigInt(8 * size)) - 1n) return { value: toBytes(value, bytes) };
   return { value: toBytes(value, bytes), mask: toBytes(mask & ((1n << BigInt(8 * bytes)) - 1n), bytes) };
 };
+
+const integer: Read = (line, piece, field, ports) =>
+  plainInteger(piece, field) ?? maskedInteger(line, piece, field, ports);
 
 const port: Read = (line, piece, field, ports) => {
   const number = portFromText(piece.text, ports);

@@ -119,14 +119,16 @@ describe("parseFlowMods()", () => {
 });
 
 describe("parseFlowLines()", () => {
-  it("parses 10,000 flows within a second", () => {
+  it("parses 10,000 flows in a second of computing", () => {
     const line = (i: number) =>
       `table=${i % 200},priority=${i},tcp,in_port=${i % 40},dl_src=00:11:22:33:44:55,nw_src=10.0.${(i >> 8) & 255}.${i & 255},` +
       `tp_dst=${i},actions=mod_dl_dst:00:00:00:00:00:01,dec_ttl,set_field:${i}->reg0,goto_table:${(i % 200) + 1}`;
     const text = Array.from({ length: 10_000 }, (_, i) => line(i)).join("\n");
-    const start = performance.now();
+    // Time of this process, so that a busy machine does not matter.
+    const start = process.cpuUsage();
     const results = parseFlowLines(text);
-    const elapsed = performance.now() - start;
+    const { user, system } = process.cpuUsage(start);
+    const elapsed = (user + system) / 1000;
     assert.ok(results.every((r) => r.error === undefined));
     assert.ok(elapsed < 1000, `${elapsed.toFixed(0)} ms`);
   });

@@ -1,0 +1,73 @@
+// Groups in text, to the character as OVS's ofp_print_group() prints them.
+
+import { carryActions, minorVersion } from "../carry.js";
+import { FIELD_NAMES } from "../fields.js";
+import { newFlow } from "../flow.js";
+import type { GroupMod } from "../parse/groups.js";
+import { portToText, type PortNames } from "../ports.js";
+import type { Bucket, Group } from "../types.js";
+import { PROTOCOL, PROTOCOLS, type Protocol } from "../versions.js";
+import { formatActions } from "./actions.js";
+import { fieldValueText } from "./values.js";
+
+export interface GroupFormat {
+  readonly ports?: PortNames;
+  /** {@link PROTOCOL} bits of the versions to choose from. Default: all. */
+  readonly protocols?: number;
+}
+
+const anyMatch = { value: newFlow(), mask: newFlow() };
+
+const selectionText = ({ method, param, fields, masks }: NonNullable<Group["selection"]>): string[] => {
+  const list = FIELD_NAMES.filter((field) => fields.includes(field)).map((field) => {
+    const mask = masks?.[field];
+    return mask === undefined ? field : `${field}=${fieldValueText(field, mask)}`;
+  });
+  return [
+    `selection_method=${method}`,
+    ...(param === 0n ? [] : [`selection_method_param=${param}`]),
+    ...(list.length === 0 ? [] : [list.length === 1 ? `fields=${list[0]!}` : `fields(${list.join(",")})`]),
+  ];
+};
+
+/** Groups of OpenFlow 1.1 to 1.4 have neither numbers of buckets nor selection methods. */
+const hasProperties = (protocol: Protocol): boolean => {
+  const minor = minorVersion(protocol);
+  return minor === 0 || minor >= 5;
+};
+
+const bucketText = (bucket: Bucket, group: Group, protocol: Protocol, ports: PortNames | undefined): string => {
+  const actions = carryActions(bucket.actions, anyMatch, protocol);
+  const parts = [
+    ...(hasProperties(protocol) ? [`bucket_id:${bucket.id}`] : []),
+    ...(bucket.weight === (group.type === "select" ? 1 : 0) ? [] : [`weight:${bucket.weight}`]),
+    ...(bucket.watchPort === undefined ? [] : [`watch_port:${portToText(bucket.watchPort, ports)}`]),
+    ...(bucket.watchGroup === undefined ? [] : [`watch_group:${bucket.watchGroup}`]),
+    `actions=${formatActions(actions, ports === undefined ? {} : { ports })}`,
+  ];
+  return `bucket=${parts.join(",")}`;
+};
+
+/** A group as a version of OpenFlow carries it, as `ovs-ofctl dump-groups` prints it. */
+export const formatGroup = (group: Group, protocol: Protocol = "OpenFlow15", ports?: PortNames): string => {
+  const selection = group.selection === undefined || !hasProperties(protocol) ? [] : selectionText(group.selection);
+  return [
+    `group_id=${group.id}`,
+    `type=${group.type}`,
+    ...selection,
+    ...group.buckets.map((bucket) => bucketText(bucket, group, protocol, ports)),
+  ].join(",");
+};
+
+/**
+ * A group as the lowest version of OpenFlow carries it that can: what `ovs-ofctl parse-group` prints behind `ADD `.
+ *
+ * @returns undefined if none of `protocols` can carry it
+ */
+export const formatGroupMod = (
+  mod: GroupMod,
+  { ports, protocols = mod.protocols }: GroupFormat = {},
+): string | undefined => {
+  const protocol = PROTOCOLS.find((name) => (PROTOCOL[name] & mod.protocols & protocols) !== 0);
+  return protocol === undefined ? undefined : formatGroup(mod.group, protocol, ports);
+};

@@ -1,0 +1,380 @@
+// Random flows and flow tables in the syntax of ovs-ofctl, every one of them valid. Values come from POOLS, so that
+// random packets hit them and flows overlap. The same seed gives the same text. All can be added with OpenFlow 1.3.
+
+import { POOLS } from "./pools.js";
+import type { Random } from "./random.js";
+
+export interface RandomFlowOptions {
+  /** Ports to output to and to match. Default: POOLS.ports. */
+  readonly ports?: readonly number[];
+  /** Groups that group actions may name. Default: none. */
+  readonly groups?: readonly number[];
+  /** Most actions of a flow. Default: 4. */
+  readonly nActions?: number;
+  /** Whether the NORMAL action (MAC learning) may occur. Default: true. */
+  readonly normal?: boolean;
+  /** Whether controller actions may occur. Default: true. */
+  readonly controller?: boolean;
+}
+
+export interface RandomTableOptions extends RandomFlowOptions {
+  readonly nTables: number;
+  readonly nFlows: number;
+}
+
+/** What is known of the packets that a match lets through: it decides which fields can be set. */
+interface Facts {
+  type: "any" | "ip" | "ipv6" | "arp" | "other";
+  proto: "any" | "tcp" | "udp" | "sctp" | "icmp" | "icmp6" | "nd_solicit" | "nd_advert";
+  later: boolean;
+  /** Number of VLAN tags known to be there. */
+  tags: number;
+}
+
+const hex = (value: number): string => `0x${value.toString(16)}`;
+
+const MAC_MASKS = ["ff:ff:ff:00:00:00", "01:00:00:00:00:00", "00:00:00:00:00:0f"] as const;
+const IPV4_MASKS = ["/8", "/16", "/24", "/31", "/255.0.255.0", "/0.0.0.3"] as const;
+const IPV6_MASKS = ["/16", "/48", "/64", "/127", "/ffff::ffff"] as const;
+const PORT_MASKS = ["/0xfff0", "/0xff00", "/0x1"] as const;
+
+const mac = (r: Random): string => r.pick(POOLS.macs);
+
+const masked = (r: Random, value: string, masks: readonly string[]): string =>
+  r.oneIn(3) ? `${value}${r.pick(masks)}` : value;
+
+/** A value written with bits outside of the mask set is the same match; OVS clears them. */
+const l4port = (r: Random, name: string): string =>
+  r.oneIn(5) ? `${name}=${hex(r.pick(POOLS.l4ports))}${r.pick(PORT_MASKS)}` : `${name}=${r.pick(POOLS.l4ports)}`;
+
+const FLAG_MATCHES = ["+syn-ack", "+syn+ack", "-rst", "syn|ack", "ack", "0x12/0x17", "+psh+ack-fin"] as const;
+
+const transport = (r: Random, facts: Facts, names: readonly [src: string, dst: string], words: string[]): void => {
+  if (facts.later) return;
+  if (r.oneIn(3)) words.push(l4port(r, names[0]));
+  if (!r.oneIn(3)) words.push(l4port(r, names[1]));
+};
+
+const matchIp = (r: Random, facts: Facts, words: string[]): void => {
+  if (r.oneIn(4)) words.push(r.pick(["nw_tos=0", "nw_tos=16", "ip_dscp=4", "ip_dscp=46"]));
+  if (r.oneIn(8)) words.push(`nw_ecn=${r.below(4)}`);
+  if (r.oneIn(8)) words.push(`nw_ttl=${r.pick([1, 2, 64, 255])}`);
+  if (!r.oneIn(6)) return;
+  const frag = r.pick(["no", "yes", "first", "later", "not_later"]);
+  facts.later = frag === "later";
+  words.push(`${r.pick(["ip_frag", "nw_frag"])}=${frag}`);
+};
+
+const matchProtocol = (r: Random, facts: Facts, words: string[]): void => {
+  const six = facts.type === "ipv6";
+  const suffix = six ? "6" : "";
+  const proto = r.pick(["any", "tcp", "tcp", "udp", "sctp", "icmp", "number"] as const);
+  switch (proto) {
+    case "any":
+      words.unshift(six ? "ipv6" : "ip");
+      break;
+    case "number":
+      words.unshift(six ? "ipv6" : "ip", `nw_proto=${r.pick([2, 47, 89])}`);
+      break;
+    case "icmp":
+      words.unshift(`icmp${suffix}`);
+      facts.proto = six ? "icmp6" : "icmp";
+      if (six && r.oneIn(2)) {
+        facts.proto = r.pick(["nd_solicit", "nd_advert"] as const);
+        words.push(`icmp_type=${facts.proto === "nd_solicit" ? 135 : 136}`, "icmp_code=0");
+        if (r.oneIn(2)) words.push(`nd_target=${masked(r, r.pick(POOLS.ipv6s), IPV6_MASKS)}`);
+        if (r.oneIn(3)) words.push(`${facts.proto === "nd_solicit" ? "nd_sll" : "nd_tll"}=${mac(r)}`);
+        // The type of the fields above is written in the name of ICMPv6 or of both.
+        words[words.indexOf("icmp_code=0")] = r.pick(["icmp_code=0", "icmpv6_code=0"]);
+        words[words.findIndex((w) => w.startsWith("icmp_type"))] =
+          `icmpv6_type=${facts.proto === "nd_solicit" ? 135 : 136}`;
+        words[words.findIndex((w) => w.endsWith("code=0"))] = "icmpv6_code=0";
+      } else {
+        const v = six ? "icmpv6" : "icmp";
+        if (r.oneIn(2)) words.push(`${v}_type=${r.pick(six ? [128, 129] : [0, 3, 8])}`);
+        if (r.oneIn(4)) words.push(`${v}_code=${r.below(2)}`);
+      }
+      break;
+    default: {
+      words.unshift(`${proto}${suffix}`);
+      facts.proto = proto;
+      transport(r, facts, [r.pick([`${proto}_src`]), `${proto}_dst`], words);
+      if (proto === "tcp" && !facts.later && r.oneIn(4)) words.push(`tcp_flags=${r.pick(FLAG_MATCHES)}`);
+    }
+  }
+};
+
+const matchVlan = (r: Random, facts: Facts, words: string[]): void => {
+  const vid = r.pick(POOLS.vlans);
+  facts.tags = 1;
+  switch (r.below(7)) {
+    case 0:
+      words.push(r.pick(["vlan_tci=0", "vlan_tci=0x0000/0x1fff", "dl_vlan=0xffff"]));
+      facts.tags = 0;
+      break;
+    case 1:
+      words.push("vlan_tci=0x1000/0x1000");
+      break;
+    case 2:
+      words.push(`vlan_vid=${hex(0x1000 | vid)}`);
+      break;
+    case 3:
+      words.push(`vlan_vid=${hex(0x1000 | (vid & 0xf))}/0x100f`);
+      break;
+    case 4:
+      words.push(`dl_vlan=${vid}`, `dl_vlan_pcp=${r.pick([0, 3, 7])}`);
+      break;
+    default:
+      words.push(`dl_vlan=${vid}`);
+  }
+};
+
+const matchArp = (r: Random, words: string[]): void => {
+  words.unshift(r.pick(["arp", "arp", "rarp"]));
+  if (r.oneIn(2)) words.push(`arp_op=${r.pick([1, 2])}`);
+  if (r.oneIn(3)) words.push(`arp_spa=${masked(r, r.pick(POOLS.ipv4s), IPV4_MASKS)}`);
+  if (r.oneIn(3)) words.push(`arp_tpa=${masked(r, r.pick(POOLS.ipv4s), IPV4_MASKS)}`);
+  if (r.oneIn(5)) words.push(`arp_sha=${mac(r)}`);
+  if (r.oneIn(5))
+    words.push(
+      `arp_tha=${masked(
+        r,
+        mac(r),
+        MAC_MASKS.map((m) => `/${m}`),
+      )}`,
+    );
+};
+
+const matchMetadata = (r: Random, words: string[]): void => {
+  if (r.oneIn(6))
+    words.push(`metadata=${r.pick(["0", "1", "0x2/0x3", "0x100000000", "0xff00000000000000/0xff00000000000000"])}`);
+  if (r.oneIn(6)) words.push(`reg${r.pick([0, 1, 2, 15])}=${r.pick(["0", "1", "5", "0x1/0x3", "0xffffffff"])}`);
+};
+
+/** Words of a match, and what is known of the packets behind it. */
+const randomMatch = (r: Random, ports: readonly number[]): { words: string[]; facts: Facts } => {
+  const facts: Facts = { type: "any", proto: "any", later: false, tags: 0 };
+  const words: string[] = [];
+  if (r.oneIn(2)) words.push(`in_port=${r.pick(ports)}`);
+  matchMetadata(r, words);
+  const masks = MAC_MASKS.map((mask) => `/${mask}`);
+  if (r.oneIn(4)) words.push(`${r.pick(["dl_src", "eth_src"])}=${masked(r, mac(r), masks)}`);
+  if (r.oneIn(3)) words.push(`${r.pick(["dl_dst", "eth_dst"])}=${masked(r, mac(r), masks)}`);
+  if (r.oneIn(4)) matchVlan(r, facts, words);
+  switch (r.below(8)) {
+    case 0:
+    case 1:
+    case 2:
+      facts.type = "ip";
+      if (r.oneIn(2)) words.push(`${r.pick(["nw_src", "ip_src"])}=${masked(r, r.pick(POOLS.ipv4s), IPV4_MASKS)}`);
+      if (!r.oneIn(3)) words.push(`${r.pick(["nw_dst", "ip_dst"])}=${masked(r, r.pick(POOLS.ipv4s), IPV4_MASKS)}`);
+      matchIp(r, facts, words);
+      matchProtocol(r, facts, words);
+      break;
+    case 3:
+    case 4:
+      facts.type = "ipv6";
+      if (r.oneIn(2)) words.push(`ipv6_src=${masked(r, r.pick(POOLS.ipv6s), IPV6_MASKS)}`);
+      if (!r.oneIn(3)) words.push(`ipv6_dst=${masked(r, r.pick(POOLS.ipv6s), IPV6_MASKS)}`);
+      if (r.oneIn(6)) words.push(`ipv6_label=${r.pick(["0", "0x12345", "0x345/0xfff"])}`);
+      matchIp(r, facts, words);
+      matchProtocol(r, facts, words);
+      break;
+    case 5:
+      facts.type = "arp";
+      matchArp(r, words);
+      break;
+    case 6:
+      if (r.oneIn(3)) {
+        facts.type = "other";
+        words.push(`dl_type=${r.pick(["0x88cc", "0x88b5"])}`);
+      }
+      break;
+    default:
+      break;
+  }
+  return { words, facts };
+};
+
+/** Fields that may be set behind a match, each with a value. */
+const settable = (r: Random, facts: Facts): string[] => {
+  const ip = facts.type === "ip" || facts.type === "ipv6";
+  const ports = ["tcp", "udp", "sctp"].includes(facts.proto) && ip && !facts.later;
+  const nd = facts.proto === "nd_solicit" || facts.proto === "nd_advert";
+  const icmp = facts.proto === "icmp" ? "icmp" : "icmpv6";
+  return [
+    `${mac(r)}->eth_src`,
+    `${mac(r)}->eth_dst`,
+    `${mac(r)}/ff:ff:ff:00:00:00->eth_dst`.replace(/^(..:..:..):..:..:../, "$1:00:00:00"),
+    `${hex(r.below(1 << 16))}->reg${r.below(16)}`,
+    `${hex(r.below(16))}/0xf->reg1`,
+    `${hex(r.below(16))}->metadata`,
+    ...(facts.tags > 0 ? [`${0x1000 | r.pick(POOLS.vlans)}->vlan_vid`, `${r.below(8)}->vlan_pcp`] : []),
+    ...(facts.type === "ip" ? [`${r.pick(POOLS.ipv4s)}->ip_src`, `${r.pick(POOLS.ipv4s)}->nw_dst`] : []),
+    ...(facts.type === "ipv6"
+      ? [`${r.pick(POOLS.ipv6s)}->ipv6_src`, `${r.pick(POOLS.ipv6s)}->ipv6_dst`, `${hex(r.below(1 << 20))}->ipv6_label`]
+      : []),
+    ...(ip ? [`${r.below(64)}->ip_dscp`, `${r.below(4)}->nw_ecn`, `${r.pick([1, 2, 64])}->nw_ttl`] : []),
+    ...(ports ? [`${r.pick(POOLS.l4ports)}->${facts.proto}_src`, `${r.pick(POOLS.l4ports)}->${facts.proto}_dst`] : []),
+    ...(facts.proto === "icmp" || facts.proto === "icmp6" ? [`${r.below(256)}->${icmp}_type`] : []),
+    ...(facts.proto === "icmp" || facts.proto === "icmp6" || nd ? [`${r.below(2)}->${icmp}_code`] : []),
+    ...(nd ? [`${r.pick(POOLS.ipv6s)}->nd_target`] : []),
+    ...(facts.proto === "nd_solicit" ? [`${mac(r)}->nd_sll`] : []),
+    ...(facts.proto === "nd_advert" ? [`${mac(r)}->nd_tll`] : []),
+    ...(facts.type === "arp"
+      ? [
+          `${r.pick([1, 2])}->arp_op`,
+          `${r.pick(POOLS.ipv4s)}->arp_spa`,
+          `${r.pick(POOLS.ipv4s)}->arp_tpa`,
+          `${mac(r)}->arp_sha`,
+          `${mac(r)}->arp_tha`,
+        ]
+      : []),
+  ];
+};
+
+/** `mod_*` and relatives that fit a match. */
+const modifications = (r: Random, facts: Facts): string[] => {
+  const ip = facts.type === "ip" || facts.type === "ipv6";
+  const ports = ["tcp", "udp", "sctp"].includes(facts.proto) && ip && !facts.later;
+  return [
+    `mod_dl_src:${mac(r)}`,
+    `mod_dl_dst:${mac(r)}`,
+    `mod_vlan_vid:${r.pick(POOLS.vlans)}`,
+    `mod_vlan_pcp:${r.below(8)}`,
+    ...(facts.tags < 2 ? [`push_vlan:${r.pick(["0x8100", "0x88a8"])}`] : []),
+    ...(facts.tags > 0 ? [r.pick(["strip_vlan", "pop_vlan"])] : []),
+    ...(facts.type === "ip" ? [`mod_nw_src:${r.pick(POOLS.ipv4s)}`, `mod_nw_dst:${r.pick(POOLS.ipv4s)}`] : []),
+    ...(ip ? [`mod_nw_tos:${4 * r.below(64)}`, `mod_nw_ecn:${r.below(4)}`, `mod_nw_ttl:${r.pick([1, 2, 64])}`] : []),
+    ...(ip ? ["dec_ttl", "dec_ttl"] : []),
+    ...(ports ? [`mod_tp_src:${r.pick(POOLS.l4ports)}`, `mod_tp_dst:${r.pick(POOLS.l4ports)}`] : []),
+  ];
+};
+
+const registers = (r: Random, facts: Facts): string[] => [
+  `load:${hex(r.below(256))}->NXM_NX_REG${r.below(4)}[0..7]`,
+  `load:${hex(r.below(1 << 16))}->NXM_NX_REG2[]`,
+  `load:${r.below(2)}->NXM_NX_REG3[${r.below(32)}]`,
+  "move:NXM_NX_REG0[0..15]->NXM_NX_REG1[16..31]",
+  "move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]",
+  "move:OXM_OF_METADATA[0..31]->NXM_NX_REG15[]",
+  "load:0->NXM_OF_IN_PORT[]",
+  ...(facts.type === "ip" ? ["move:NXM_OF_IP_SRC[]->NXM_OF_IP_DST[]", "load:0x7->NXM_OF_IP_SRC[0..7]"] : []),
+  ...(facts.type === "ipv6" ? ["move:NXM_NX_IPV6_SRC[0..31]->NXM_NX_REG0[]", "load:0x1->NXM_NX_IPV6_DST[0..63]"] : []),
+  ...(facts.type === "arp"
+    ? ["move:NXM_OF_ARP_SPA[]->NXM_OF_ARP_TPA[]", "move:NXM_NX_ARP_SHA[]->NXM_NX_ARP_THA[]"]
+    : []),
+];
+
+const outputs = (r: Random, options: RandomFlowOptions, ports: readonly number[]): string[] => [
+  `output:${r.pick(ports)}`,
+  `output:${r.pick(ports)}`,
+  `${r.pick(ports)}`,
+  r.pick(["IN_PORT", "ALL", "FLOOD", "LOCAL", "output:all", "flood"]),
+  ...(options.normal === false ? [] : ["NORMAL"]),
+  ...(options.controller === false
+    ? []
+    : [r.pick(["CONTROLLER", "CONTROLLER:128", "controller(reason=no_match,id=3)"])]),
+  ...(options.groups ?? []).map((group) => `group:${group}`),
+];
+
+/** Keeps the number of tags known up to date, as OVS does when it checks the actions that follow. */
+const noteTags = (facts: Facts, action: string): void => {
+  if (action.startsWith("push_vlan")) facts.tags++;
+  else if (/^(strip|pop)_vlan/.test(action)) facts.tags--;
+  else if (action.startsWith("mod_vlan")) facts.tags = Math.max(facts.tags, 1);
+};
+
+const applied = (
+  r: Random,
+  facts: Facts,
+  options: RandomFlowOptions,
+  ports: readonly number[],
+  n: number,
+): string[] => {
+  const actions: string[] = [];
+  for (let i = 0; i < n; i++) {
+    const kinds = [
+      () => outputs(r, options, ports),
+      () => outputs(r, options, ports),
+      () => modifications(r, facts),
+      () => settable(r, facts).map((set) => `set_field:${set}`),
+      () => registers(r, facts),
+    ];
+    const action = r.pick(r.pick(kinds)());
+    noteTags(facts, action);
+    actions.push(action);
+  }
+  return actions;
+};
+
+/** Instructions behind the actions; `next` are the tables that may follow. */
+const instructions = (
+  r: Random,
+  facts: Facts,
+  options: RandomFlowOptions,
+  ports: readonly number[],
+  next: number[],
+): string[] => {
+  const set = { ...facts };
+  const written = (): string[] => applied(r, set, { ...options, controller: false }, ports, r.between(1, 3));
+  const forbidden = /^(move|load|resubmit)/;
+  return [
+    ...(r.oneIn(12) ? ["clear_actions"] : []),
+    ...(r.oneIn(6)
+      ? [
+          `write_actions(${
+            written()
+              .filter((a) => !forbidden.test(a))
+              .join(",") || "drop"
+          })`,
+        ]
+      : []),
+    ...(r.oneIn(8) ? [`write_metadata:${r.pick(["0x1", "0x2/0x3", "0x100000000"])}`] : []),
+    ...(next.length > 0 && r.oneIn(2) ? [`goto_table:${r.pick(next)}`] : []),
+  ];
+};
+
+/**
+ * One flow of a table. Tables after `table` and below `nTables` are where it may go on to.
+ *
+ * @param priority - as text before the match; the caller decides how flows compete
+ */
+export const randomFlow = (r: Random, table: number, nTables: number, options: RandomFlowOptions = {}): string => {
+  const ports = options.ports ?? POOLS.ports;
+  const { words, facts } = randomMatch(r, ports);
+  const next = Array.from({ length: nTables - table - 1 }, (_, i) => table + 1 + i);
+  const actions = applied(r, facts, options, ports, r.below((options.nActions ?? 4) + 1));
+  if (next.length > 0 && r.oneIn(5)) {
+    actions.push(r.pick([`resubmit(,${r.pick(next)})`, `resubmit(${r.pick(ports)},${r.pick(next)})`]));
+  }
+  actions.push(...instructions(r, facts, options, ports, next));
+  const list = actions.length === 0 ? "drop" : actions.join(",");
+  const settings = [`table=${table}`, `priority=${r.pick([1, 10, 10, 100, 100, 1000, 32768])}`];
+  return `${[...settings, ...words].join(",")},actions=${list}`;
+};
+
+/**
+ * The flows of a small switch, a line each: overlapping flows with few values per field, spread over the tables with
+ * most in the first, and mostly a flow of priority 0 in each table that lets nothing through unseen.
+ */
+export const randomTable = (r: Random, options: RandomTableOptions): string[] => {
+  const ports = options.ports ?? POOLS.ports;
+  const flows: string[] = [];
+  const seen = new Set<string>();
+  for (let tries = 0; flows.length < options.nFlows && tries < 10 * options.nFlows; tries++) {
+    const table = Math.min(r.below(options.nTables), r.below(options.nTables));
+    const flow = randomFlow(r, table, options.nTables, options);
+    // A second flow of equal match and priority would replace the first.
+    const key = flow.slice(0, flow.indexOf(",actions="));
+    if (seen.has(key)) continue;
+    seen.add(key);
+    flows.push(flow);
+  }
+  for (let table = 0; table < options.nTables; table++) {
+    const next = table + 1 < options.nTables ? [`goto_table:${table + 1}`, `resubmit(,${table + 1})`] : [];
+    const miss = r.pick([...next, ...next, `output:${r.pick(ports)}`, "FLOOD", "drop"]);
+    if (!r.oneIn(5)) flows.push(`table=${table},priority=0,actions=${miss}`);
+  }
+  return flows;
+};
