@@ -2,6 +2,7 @@
 
 import type { Layers } from "./extract.js";
 import { ETH_TYPE, HEADERS, IP_PROTO, NW_FRAG } from "./headers.js";
+import { read16, write16 } from "./words.js";
 
 /** The sum of the 16-bit words of `bytes[from..to)`, an odd last byte filled up with 0, added to `sum`; not folded. */
 export const sumWords = (bytes: Uint8Array, from: number, to: number, sum = 0): number => {
@@ -20,13 +21,6 @@ export const foldSum = (sum: number): number => {
 /** The checksum after a 16-bit word that it covers changed (RFC 1624, equation 3). */
 export const updateChecksum = (checksum: number, before: number, after: number): number =>
   ~foldSum((~checksum & 0xffff) + (~before & 0xffff) + after) & 0xffff;
-
-const read16 = (bytes: Uint8Array, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
-
-const write16 = (bytes: Uint8Array, at: number, value: number): void => {
-  bytes[at] = value >>> 8;
-  bytes[at + 1] = value & 0xff;
-};
 
 /**
  * Updates the checksum stored at `checksumAt` for the change of the bytes at `at`, which begins at a 16-bit word of the

@@ -7,6 +7,7 @@ import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
 import { copyLayers, extract, type Layers, newLayers } from "./extract.js";
 import { ethernet, ETH_TYPE, VLAN_CFI, vlan } from "./headers.js";
 import { SETTERS } from "./set-field.js";
+import { read16 } from "./words.js";
 
 /** Receives what the actions send. The bytes are good until the call returns; who needs them longer copies them. */
 export interface Sink {
@@ -22,7 +23,7 @@ const MAX_PACKET = 65536 + 64;
 const L2_TARGETS: ReadonlySet<SetTarget> = new Set(["eth_dst", "eth_src", "vlan_tci"]);
 
 const isTagged = (packet: Uint8Array): boolean => {
-  const tpid = (packet[ethernet.fields.type.byteOffset]! << 8) | packet[ethernet.fields.type.byteOffset + 1]!;
+  const tpid = read16(packet, ethernet.fields.type.byteOffset);
   return tpid === ETH_TYPE.VLAN || tpid === ETH_TYPE.QINQ;
 };
 

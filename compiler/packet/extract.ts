@@ -54,6 +54,7 @@ import {
   vlan,
   VLAN_CFI,
 } from "./headers.js";
+import { read16, read32 } from "./words.js";
 
 /** Why the parser stopped before the innermost header it knows. */
 export type Fault =
@@ -108,9 +109,6 @@ export const newLayers = (): Layers => ({
   fault: "none",
 });
 
-const u16 = (b: Uint8Array, at: number): number => (b[at]! << 8) | b[at + 1]!;
-const u32 = (b: Uint8Array, at: number): number => ((u16(b, at) << 16) | u16(b, at + 2)) >>> 0;
-
 /** Member offsets, constant for the JIT. */
 const AT = {
   inPort: FLOW.in_port.at >>> 5,
@@ -143,16 +141,16 @@ if (FLOW.dl_dst.at % 32 !== 0 || FLOW.dl_src.at !== FLOW.dl_dst.at + 48)
   throw new RangeViolation("The flow must begin its Ethernet addresses at a word, destination first, as a frame does");
 
 const putMac = (flow: FlowWords, at: number, b: Uint8Array, from: number): void => {
-  setBits(flow, at, 16, u16(b, from));
-  setBits(flow, at + 16, 16, u16(b, from + 2));
-  setBits(flow, at + 32, 16, u16(b, from + 4));
+  setBits(flow, at, 16, read16(b, from));
+  setBits(flow, at + 16, 16, read16(b, from + 2));
+  setBits(flow, at + 32, 16, read16(b, from + 4));
 };
 
 const putAddress6 = (flow: FlowWords, word: number, b: Uint8Array, from: number): void => {
-  for (let i = 0; i < 4; i++) flow[word + i] = u32(b, from + 4 * i);
+  for (let i = 0; i < 4; i++) flow[word + i] = read32(b, from + 4 * i);
 };
 
-const isZeroMac = (b: Uint8Array, at: number): boolean => u32(b, at) === 0 && u16(b, at + 4) === 0;
+const isZeroMac = (b: Uint8Array, at: number): boolean => read32(b, at) === 0 && read16(b, at + 4) === 0;
 
 const ALL_ZERO_MAC = -1;
 
@@ -160,7 +158,7 @@ const isVlan = (type: number): boolean => type === ETH_TYPE.VLAN || type === ETH
 
 /** Rule 9. `at` is just after the 8 bytes that ICMPv6 messages share. */
 const extractNd = (b: Uint8Array, start: number, end: number, flow: FlowWords): void => {
-  flow[AT.ndReserved] = u32(b, start + nd.fields.reserved.byteOffset);
+  flow[AT.ndReserved] = read32(b, start + nd.fields.reserved.byteOffset);
   let at = start + nd.minBytes;
   if (at > end) return;
   let sll = ALL_ZERO_MAC;
@@ -198,7 +196,7 @@ const extractL4 = (b: Uint8Array, at: number, end: number, proto: number, flow: 
   switch (proto) {
     case IP_PROTO.TCP: {
       if (size < tcp.minBytes) return false;
-      const control = u16(b, at + tcp.fields.dataOffset.byteOffset);
+      const control = read16(b, at + tcp.fields.dataOffset.byteOffset);
       const headerSize = (control >>> 12) * 4;
       if (headerSize < tcp.minBytes || size < headerSize) return false;
       setBits(flow, AT.tcpFlags, 16, control & 0x0fff);
@@ -226,8 +224,8 @@ const extractL4 = (b: Uint8Array, at: number, end: number, proto: number, flow: 
       return true;
   }
   // TCP, UDP and SCTP begin with the two ports.
-  setBits(flow, AT.tpSrc, 16, u16(b, at));
-  setBits(flow, AT.tpDst, 16, u16(b, at + 2));
+  setBits(flow, AT.tpSrc, 16, read16(b, at));
+  setBits(flow, AT.tpDst, 16, read16(b, at + 2));
   return true;
 };
 
@@ -235,13 +233,13 @@ const extractIpv4 = (b: Uint8Array, at: number, length: number, flow: FlowWords,
   const size = length - at;
   if (size < ipv4.minBytes) return false;
   const headerSize = (b[at]! & 0x0f) * 4;
-  const total = u16(b, at + ipv4.fields.totalLength.byteOffset);
+  const total = read16(b, at + ipv4.fields.totalLength.byteOffset);
   if (headerSize < ipv4.minBytes || headerSize > total || total > size || size - total > 0xffff) return false;
-  flow[AT.nwSrc] = u32(b, at + ipv4.fields.src.byteOffset);
-  flow[AT.nwDst] = u32(b, at + ipv4.fields.dst.byteOffset);
+  flow[AT.nwSrc] = read32(b, at + ipv4.fields.src.byteOffset);
+  flow[AT.nwDst] = read32(b, at + ipv4.fields.dst.byteOffset);
   setBits(flow, AT.nwTos, 8, b[at + ipv4.fields.dscp.byteOffset]!);
   setBits(flow, AT.nwTtl, 8, b[at + ipv4.fields.ttl.byteOffset]!);
-  const fragment = u16(b, at + ipv4.fields.reserved.byteOffset);
+  const fragment = read16(b, at + ipv4.fields.reserved.byteOffset);
   layers.proto = b[at + ipv4.fields.proto.byteOffset]!;
   layers.frag = (fragment & 0x3fff) === 0 ? 0 : (fragment & 0x1fff) === 0 ? NW_FRAG.ANY : NW_FRAG.ANY | NW_FRAG.LATER;
   layers.l4 = at + headerSize;
@@ -252,7 +250,7 @@ const extractIpv4 = (b: Uint8Array, at: number, length: number, flow: FlowWords,
 const extractIpv6 = (b: Uint8Array, at: number, length: number, flow: FlowWords, layers: Layers): boolean => {
   const size = length - at;
   if (size < ipv6.minBytes) return false;
-  const total = u16(b, at + ipv6.fields.payloadLength.byteOffset) + ipv6.minBytes;
+  const total = read16(b, at + ipv6.fields.payloadLength.byteOffset) + ipv6.minBytes;
   if (total > size || size - total > 0xffff) return false;
   putAddress6(flow, AT.ipv6Src, b, at + ipv6.fields.src.byteOffset);
   putAddress6(flow, AT.ipv6Dst, b, at + ipv6.fields.dst.byteOffset);
@@ -278,7 +276,7 @@ const extractIpv6 = (b: Uint8Array, at: number, length: number, flow: FlowWords,
       case IP_PROTO.FRAGMENT: {
         if (end - next < 8) break walk;
         extSize = ipv6Frag.minBytes;
-        const offset = u16(b, next + ipv6Frag.fields.fragOffset.byteOffset);
+        const offset = read16(b, next + ipv6Frag.fields.fragOffset.byteOffset);
         if (offset !== 0) frag = NW_FRAG.ANY;
         if ((offset & 0xfff8) !== 0) {
           frag |= NW_FRAG.LATER;
@@ -304,7 +302,7 @@ const extractIpv6 = (b: Uint8Array, at: number, length: number, flow: FlowWords,
   layers.proto = proto;
   layers.frag = frag;
   layers.end = end;
-  const first = u32(b, at);
+  const first = read32(b, at);
   flow[AT.ipv6Label] = first & 0xfffff;
   setBits(flow, AT.nwTos, 8, (first >>> 20) & 0xff);
   setBits(flow, AT.nwTtl, 8, b[at + ipv6.fields.hopLimit.byteOffset]!);
@@ -315,17 +313,17 @@ const extractIpv6 = (b: Uint8Array, at: number, length: number, flow: FlowWords,
 const extractArp = (b: Uint8Array, at: number, length: number, flow: FlowWords, layers: Layers): boolean => {
   if (length - at < arp.minBytes) return false;
   const ethernetIpv4 =
-    u16(b, at) === 1 &&
-    u16(b, at + arp.fields.protocol.byteOffset) === ETH_TYPE.IPV4 &&
-    u16(b, at + arp.fields.hardwareSize.byteOffset) === 0x0604;
+    read16(b, at) === 1 &&
+    read16(b, at + arp.fields.protocol.byteOffset) === ETH_TYPE.IPV4 &&
+    read16(b, at + arp.fields.hardwareSize.byteOffset) === 0x0604;
   if (!ethernetIpv4) return false;
-  const op = u16(b, at + arp.fields.op.byteOffset);
+  const op = read16(b, at + arp.fields.op.byteOffset);
   if (op <= 0xff) {
     layers.proto = op;
     setBits(flow, AT.nwProto, 8, op);
   }
-  flow[AT.nwSrc] = u32(b, at + arp.fields.spa.byteOffset);
-  flow[AT.nwDst] = u32(b, at + arp.fields.tpa.byteOffset);
+  flow[AT.nwSrc] = read32(b, at + arp.fields.spa.byteOffset);
+  flow[AT.nwDst] = read32(b, at + arp.fields.tpa.byteOffset);
   putMac(flow, AT.arpSha, b, at + arp.fields.sha.byteOffset);
   putMac(flow, AT.arpTha, b, at + arp.fields.tha.byteOffset);
   return true;
@@ -334,25 +332,25 @@ const extractArp = (b: Uint8Array, at: number, length: number, flow: FlowWords, 
 /** Rules 2 and 3: tags and type. Sets dlType, nVlans and l3. */
 const extractL2 = (b: Uint8Array, length: number, flow: FlowWords, layers: Layers): void => {
   // Both addresses lie in the flow as in the frame: three words.
-  flow[AT.macs] = u32(b, 0);
-  flow[AT.macs + 1] = u32(b, 4);
-  flow[AT.macs + 2] = u32(b, 8);
+  flow[AT.macs] = read32(b, 0);
+  flow[AT.macs + 1] = read32(b, 4);
+  flow[AT.macs + 2] = read32(b, 8);
   let at = ethernet.fields.type.byteOffset;
-  let type = u16(b, at);
+  let type = read16(b, at);
   while (isVlan(type) && layers.nVlans < MAX_VLANS && length - at >= 2 + vlan.minBytes) {
     const place = AT.vlans[layers.nVlans]!;
     setBits(flow, place.tpid, 16, type);
-    setBits(flow, place.tci, 16, u16(b, at + 2) | VLAN_CFI);
+    setBits(flow, place.tci, 16, read16(b, at + 2) | VLAN_CFI);
     layers.nVlans++;
     at += vlan.minBytes;
-    type = u16(b, at);
+    type = read16(b, at);
   }
   at += 2;
   if (type < ETH_TYPE.MIN) {
     type = ETH_TYPE.NONE;
-    const snap = length - at >= llcSnap.minBytes && u32(b, at) === 0xaaaa0300 && u16(b, at + 4) === 0;
+    const snap = length - at >= llcSnap.minBytes && read32(b, at) === 0xaaaa0300 && read16(b, at + 4) === 0;
     if (snap) {
-      const inner = u16(b, at + llcSnap.fields.type.byteOffset);
+      const inner = read16(b, at + llcSnap.fields.type.byteOffset);
       if (inner >= ETH_TYPE.MIN) type = inner;
       at += llcSnap.minBytes;
     }

@@ -1,7 +1,8 @@
 // Capture files in the classic pcap format (draft-ietf-opsawg-pcap), both byte orders, microseconds and nanoseconds,
-// Ethernet only. Works over bytes; reading and writing files is the caller's.
+// Ethernet only; pcapng is read as well. Works over bytes; reading and writing files is the caller's.
 
 import { CodecError } from "ebpf-assembler";
+import { readPcapng } from "./pcapng.js";
 
 /** One captured frame. */
 export interface PcapRecord {
@@ -26,6 +27,7 @@ const MAGIC: ReadonlyMap<number, { readonly littleEndian: boolean; readonly unit
   [0x4d3cb2a1, { littleEndian: false, unitNs: 1n }],
 ]);
 
+/** The type of a pcapng file's first block. */
 const PCAPNG = 0x0a0d0d0a;
 
 const fail = (at: number, problem: string): never => {
@@ -33,7 +35,7 @@ const fail = (at: number, problem: string): never => {
 };
 
 /**
- * The frames of a capture file in order.
+ * The frames of a capture file, classic or pcapng, in order.
  *
  * @throws {@link CodecError} with the offset: no capture file, a link type other than Ethernet, a record cut off
  */
@@ -42,7 +44,7 @@ export const readPcap = (file: Uint8Array): PcapRecord[] => {
   if (file.length < FILE_HEADER) fail(0, `want a file header of ${FILE_HEADER} bytes, got ${file.length}`);
   const magic = view.getUint32(0, true);
   const format = MAGIC.get(magic);
-  if (magic === PCAPNG) fail(0, "want classic pcap, got pcapng (convert it with editcap -F pcap)");
+  if (magic === PCAPNG) return readPcapng(file);
   if (format === undefined) return fail(0, `want a pcap magic number, got 0x${magic.toString(16).padStart(8, "0")}`);
   const { littleEndian, unitNs } = format;
   const major = view.getUint16(4, littleEndian);

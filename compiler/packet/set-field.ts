@@ -2,7 +2,7 @@
 // stays right, one that was wrong stays wrong. A field that the packet does not have is left alone.
 //
 // The results are those of OVS 3.1's user-space datapath (lib/odp-execute.c, lib/packets.c) except where that one
-// damages packets; there ofxdp does what OVS's kernel datapath does:
+// damages packets:
 //
 //   - Addresses of a later IPv4 fragment: OVS 3.1 updates a "checksum" inside the payload. Here the payload stays.
 //   - Source address of an IPv6 packet with an active routing header, and both addresses of an atomic fragment (a
@@ -18,19 +18,13 @@ import type { SetTarget } from "../pipeline/dp-action.js";
 import { avoidZeroUdpChecksum, crc32c, pseudoHeaderChecksumAt, updateChecksum, updateChecksumAt } from "./checksum.js";
 import type { Layers } from "./extract.js";
 import { ETH_TYPE, HEADERS, IP_PROTO, ND, NW_FRAG } from "./headers.js";
+import { read16, write16 } from "./words.js";
 
 type Setter = (packet: Uint8Array, layers: Layers, value: Uint8Array) => void;
 
 const { arp, ethernet, icmp, ipv4, ipv6, nd, ndOption, sctp, tcp, udp } = HEADERS;
 
 const IPV4_CHECKSUM = ipv4.fields.checksum.byteOffset;
-
-const read16 = (b: Uint8Array, at: number): number => (b[at]! << 8) | b[at + 1]!;
-
-const write16 = (b: Uint8Array, at: number, value: number): void => {
-  b[at] = value >>> 8;
-  b[at + 1] = value & 0xff;
-};
 
 const differs = (packet: Uint8Array, at: number, value: Uint8Array): boolean => {
   for (let i = 0; i < value.length; i++) if (packet[at + i] !== value[i]) return true;
