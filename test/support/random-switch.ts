@@ -121,8 +121,8 @@ const randomAction = (r: Random, table: number, nTables: number, withGroups: boo
     },
     () => ({ kind: "dec_ttl", ids: [0] }),
     () => ({ kind: "push_vlan", ethertype: r.pick([0x8100, 0x88a8]) }),
-    () => ({ kind: "strip_vlan" }),
-    () => ({ kind: "set_vlan_vid", vid: r.below(4096) }),
+    () => ({ kind: "strip_vlan", spelling: "strip_vlan" }),
+    () => ({ kind: "set_vlan_vid", vid: r.below(4096), pushIfNeeded: !r.oneIn(4) }),
     () => ({ kind: "reg_load", value: bytesOf(r, 1), dst: { field: "reg0", lsb: 0, bits: 8 } }),
     () => ({
       kind: "reg_move",
