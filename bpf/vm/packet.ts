@@ -65,6 +65,8 @@ export class Packet implements Segment {
   /** Inserts `n` zero bytes in front of byte `at`, moving what is before it towards the head. */
   insert(at: number, n: number): void {
     if (this.metaStart < n) this.growHead(n);
+    // A packet shorter than `at` has zero bytes there (the kernel: whatever the buffer holds).
+    if (at > this.length) this.bytes.fill(0, this.end, this.start + at);
     this.start -= n;
     this.metaStart = this.start;
     this.bytes.copyWithin(this.start, this.start + n, this.start + n + at);

@@ -240,13 +240,4 @@ export class SkbContext implements Context {
     if (type >= FIRST_ETHERTYPE) return type;
     return end - start >= at + 4 && view.getUint16(start + at + 2) === 0xffff ? ETH_P.ieee802_3 : ETH_P.ieee802_2;
   }
-
-  /** bpf_skb_net_hdr_push: zero bytes at `at`, headers below it keep their distance from the start. */
-  push(at: number, n: number): void {
-    this.packet.insert(at, n);
-  }
-
-  pop(at: number, n: number): void {
-    this.packet.remove(at, n);
-  }
 }

@@ -155,6 +155,7 @@ const grow = (skb: SkbContext, at: number, size: number, flags: number, l2Bytes:
 /** bpf_skb_net_shrink */
 const shrink = (skb: SkbContext, at: number, size: number, flags: number): number => {
   if ((flags & ~(ROOM.FIXED_GSO | DECAP | ROOM.NO_CSUM_RESET)) !== 0) return -ERRNO.EINVAL;
+  if (!skb.packet.pull(at + size)) return -ERRNO.ENOMEM;
   skb.packet.remove(at, size);
   if ((flags & ROOM.DECAP_L3_IPV4) !== 0) skb.protocol = ETH_P.ip;
   if ((flags & ROOM.DECAP_L3_IPV6) !== 0) skb.protocol = ETH_P.ipv6;
@@ -168,8 +169,10 @@ const changeProtocol = ({ machine, skb }: Host): number => {
   if (flagsOf(machine, 3) !== 0) return -ERRNO.EINVAL;
   const difference = IPV6_BYTES - IPV4_BYTES;
   if (skb.protocol === ETH_P.ip && to === ETH_P.ipv6) skb.packet.insert(skb.networkOffset, difference);
-  else if (skb.protocol === ETH_P.ipv6 && to === ETH_P.ip) skb.packet.remove(skb.networkOffset, difference);
-  else return -ERRNO.ENOTSUPP;
+  else if (skb.protocol === ETH_P.ipv6 && to === ETH_P.ip) {
+    if (!skb.packet.pull(skb.networkOffset + difference)) return -ERRNO.ENOMEM;
+    skb.packet.remove(skb.networkOffset, difference);
+  } else return -ERRNO.ENOTSUPP;
   skb.protocol = to;
   skb.hash = 0;
   return 0;

@@ -3,6 +3,7 @@
 
 import { concatBytes, fromHex, MAP_FLAGS, type MapSpec } from "ebpf-assembler";
 import { mapSpec, u32 } from "./fixtures.js";
+import { call, END, KEEP, put, putLoad, STPID, TPID, VLAN_FIELDS } from "./helper-asm.js";
 
 export interface HelperCase {
   readonly name: string;
@@ -30,19 +31,6 @@ export const IPV6 = fromHex(
     "000102030405060708090a0b0c0d0e0f10111213",
 );
 
-const N_WORDS = 16;
-export const RESULT = mapSpec("result", { type: "array", valueSize: 8 * N_WORDS, maxEntries: 1 });
-
-/** Keeps the context in r6. */
-const KEEP = "r6 = r1\n";
-/** Puts r0 into word `i` of the result. */
-const put = (i: number): string => ` r1 = map[result][0]+${8 * i}\n *(u64 *)(r1 +0) = r0\n`;
-/** Puts a load (of r6, the context) into word `i`. */
-const putLoad = (i: number, load: string): string => ` r0 = ${load}\n${put(i)}`;
-/** Calls a helper with the context and constants as arguments, result into word `i`. */
-const call = (i: number, helper: string, ...args: readonly (number | string)[]): string =>
-  ` r1 = r6\n` + args.map((arg, n) => ` r${n + 2} = ${arg}\n`).join("") + ` call bpf_${helper}\n` + put(i);
-const END = " r0 = 1\n exit";
 const tc = (name: string, code: string, more: Partial<HelperCase> = {}): HelperCase => ({
   name,
   hook: "tc",
@@ -53,17 +41,6 @@ const xdp = (name: string, code: string, more: Partial<HelperCase> = {}): Helper
   ...tc(name, code, more),
   hook: "xdp",
 });
-
-const VLAN_FIELDS = (i: number): string =>
-  putLoad(i, "*(u32 *)(r6 +20)") +
-  putLoad(i + 1, "*(u32 *)(r6 +24)") +
-  putLoad(i + 2, "*(u32 *)(r6 +28)") +
-  putLoad(i + 3, "*(u32 *)(r6 +16)") +
-  putLoad(i + 4, "*(u32 *)(r6 +0)");
-
-/** Network order of 0x8100 and 0x88a8 as a program passes them. */
-const TPID = 0x0081;
-const STPID = 0xa888;
 
 const VLAN: readonly HelperCase[] = [
   tc("skb_vlan_push once", call(0, "skb_vlan_push", TPID, 0x2064) + VLAN_FIELDS(1)),

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { toHex, Vm } from "ebpf-assembler";
+import fc from "fast-check";
 import { type BpfMap, linux, loadObject, readAll, skbContext } from "libbpf-ts";
 import { fromU64, objectSpec, programSpec, u32 } from "./fixtures.js";
-import { HELPER_CASES, type HelperCase, RESULT, UDP4 } from "./helper-cases.js";
+import { call, END, KEEP, RESULT, VLAN_FIELDS } from "./helper-asm.js";
+import { HELPER_CASES, type HelperCase, IPV6, QINQ, UDP4 } from "./helper-cases.js";
 
 /** What a run shows: everything as text, so that a difference is readable. */
 interface Outcome {
@@ -44,7 +46,7 @@ const inKernel = (one: HelperCase): Outcome => {
   using loaded = loadObject(sys, objectOf(one));
   const { retval, data } = loaded.program("main").testRun({
     data: one.packet ?? UDP4,
-    dataOutSize: 8192,
+    dataOutSize: 16384,
     ...(one.hook === "tc" ? { ctx: skbContext(SKB) } : {}),
   });
   const value = new Uint8Array(RESULT.valueSize);
@@ -55,4 +57,52 @@ const inKernel = (one: HelperCase): Outcome => {
 
 describe("helpers in the interpreter and in the kernel do the same", () => {
   for (const one of HELPER_CASES) it(one.name, () => assert.deepEqual(inVm(one), inKernel(one)));
+});
+
+/** A helper of a classifier with constant arguments. */
+const skbCall = fc.oneof(
+  fc.tuple(fc.constantFrom(0x0081, 0xa888, 0x1234), fc.nat(0xffff)).map(([tpid, tci]) => ["skb_vlan_push", tpid, tci]),
+  fc.constant(["skb_vlan_pop"]),
+  fc.nat(20).map((n) => ["skb_change_head", n, 0]),
+  // Not below the headers: the kernel would then move bytes that are no longer part of the packet.
+  fc.integer({ min: 260, max: 320 }).map((n) => ["skb_change_tail", n, 0]),
+  fc.tuple(fc.integer({ min: -50, max: 50 }), fc.nat(1)).map(([n, mode]) => ["skb_adjust_room", n, mode, 0]),
+  fc.constantFrom(0x0008, 0xdd86).map((proto) => ["skb_change_proto", proto, 0]),
+  fc.nat(100).map((n) => ["skb_pull_data", n]),
+  fc.tuple(fc.nat(80), fc.nat(0xffff), fc.nat(0xffff)).map(([at, a, b]) => ["l3_csum_replace", at, a, b, 2]),
+  fc
+    .tuple(fc.nat(80), fc.nat(0x7fffffff), fc.nat(0x7fffffff), fc.constantFrom(2, 4, 0x14, 0x22, 0x34))
+    .map(([at, a, b, flags]) => ["l4_csum_replace", at, a, b, flags]),
+) as fc.Arbitrary<[name: string, ...args: number[]]>;
+
+const xdpCall = fc.oneof(
+  fc.tuple(fc.constantFrom("xdp_adjust_head", "xdp_adjust_tail"), fc.integer({ min: -100, max: 100 })),
+  fc.tuple(
+    fc.constant("xdp_adjust_meta"),
+    fc.integer({ min: -20, max: 4 }).map((n) => 4 * n),
+  ),
+) as fc.Arbitrary<[name: string, ...args: number[]]>;
+
+/** Whole and cut packets; a test run wants the IP header that the type field promises. */
+const packet = fc
+  .constantFrom([UDP4, 34] as const, [QINQ, 15] as const, [IPV6, 54] as const)
+  .chain(([bytes, least]) => fc.integer({ min: least, max: bytes.length }).map((length) => bytes.slice(0, length)));
+/** Word of `result` behind those of the calls. */
+const FIELDS_AT = 8;
+const sequence = (hook: "xdp" | "tc", one: fc.Arbitrary<[name: string, ...args: number[]]>): fc.Arbitrary<HelperCase> =>
+  fc.tuple(fc.array(one, { minLength: 1, maxLength: FIELDS_AT }), packet).map(([calls, bytes]) => ({
+    name: calls.map(([name, ...args]) => `${name}(${args.join(", ")})`).join("; "),
+    hook,
+    packet: bytes,
+    code:
+      KEEP +
+      calls.map(([name, ...args], i) => call(i, name, ...args)).join("") +
+      (hook === "tc" ? VLAN_FIELDS(FIELDS_AT) : "") +
+      END,
+  }));
+
+describe("random sequences of helpers in the interpreter and in the kernel do the same", () => {
+  const agree = (one: HelperCase): void => assert.deepEqual(inVm(one), inKernel(one));
+  it("to an skb", () => fc.assert(fc.property(sequence("tc", skbCall), agree), { numRuns: 300 }));
+  it("to an XDP frame", () => fc.assert(fc.property(sequence("xdp", xdpCall), agree), { numRuns: 150 }));
 });
