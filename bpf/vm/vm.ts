@@ -247,7 +247,7 @@ export class Vm {
           const relocation = bySlot.get(slot);
           return relocation === undefined ? undefined : this.addressOf(relocation);
         },
-        (id) => VM_HELPERS[id] !== undefined,
+        (id) => VM_HELPERS.has(id),
       );
     } catch (error) {
       if (!(error instanceof DecodeFault)) throw error;
@@ -273,7 +273,7 @@ export class Vm {
 
   private callHelper(id: number): void {
     const { host, machine } = this;
-    const helper = VM_HELPERS[id];
+    const helper = VM_HELPERS.get(id);
     if (helper === undefined || host === undefined) throw new Fault(`unknown helper ${id}`);
     if (!helper.hooks.includes(host.hook)) throw new Fault(`helper ${helper.name} does not exist at hook ${host.hook}`);
     if (helper.takesContext === true) checkContext(machine);

@@ -4,7 +4,7 @@ import { csumPartial, csumSub, from32to16 } from "../checksum.js";
 import { ERRNO, Fault } from "../errors.js";
 import type { Machine } from "../machine.js";
 import { highWord, ORIGIN, SEGMENTS } from "../memory.js";
-import { BOTH, flagsOf, type Helper, type Host, isNull, readable, u32 } from "./helper.js";
+import { BOTH, flagsOf, type HelperTable, type Host, isNull, readable, u32 } from "./helper.js";
 
 /** BPF_MAX_LOOPS, linux/bpf.h */
 const MAX_LOOPS = 8 * 1024 * 1024;
@@ -46,13 +46,12 @@ const format = (text: string, args: readonly bigint[]): string | undefined => {
   return isGood ? done : undefined;
 };
 
-export const COMMON_HELPERS: { readonly [id: number]: Helper } = {
-  5: { name: "ktime_get_ns", hooks: BOTH, run: clock },
-  125: { name: "ktime_get_boot_ns", hooks: BOTH, run: clock },
-  160: { name: "ktime_get_coarse_ns", hooks: BOTH, run: clock },
-  118: { name: "jiffies64", hooks: BOTH, run: (host) => result64(host.machine, host.clock() / JIFFY_NS) },
-  6: {
-    name: "trace_printk",
+export const COMMON_HELPERS: HelperTable = {
+  ktime_get_ns: { hooks: BOTH, run: clock },
+  ktime_get_boot_ns: { hooks: BOTH, run: clock },
+  ktime_get_coarse_ns: { hooks: BOTH, run: clock },
+  jiffies64: { hooks: BOTH, run: (host) => result64(host.machine, host.clock() / JIFFY_NS) },
+  trace_printk: {
     hooks: BOTH,
     run(host) {
       const { machine } = host;
@@ -64,10 +63,9 @@ export const COMMON_HELPERS: { readonly [id: number]: Helper } = {
       machine.result(line === undefined ? -ERRNO.EINVAL : line.length);
     },
   },
-  7: { name: "get_prandom_u32", hooks: BOTH, run: (host) => host.machine.resultWords(host.random(), 0) },
-  8: { name: "get_smp_processor_id", hooks: BOTH, run: (host) => host.machine.result(0) },
-  28: {
-    name: "csum_diff",
+  get_prandom_u32: { hooks: BOTH, run: (host) => host.machine.resultWords(host.random(), 0) },
+  get_smp_processor_id: { hooks: BOTH, run: (host) => host.machine.result(0) },
+  csum_diff: {
     hooks: BOTH,
     run({ machine }) {
       const fromSize = u32(machine, 2);
@@ -85,8 +83,7 @@ export const COMMON_HELPERS: { readonly [id: number]: Helper } = {
       machine.resultWords(from32to16(sum), 0);
     },
   },
-  181: {
-    name: "loop",
+  loop: {
     hooks: BOTH,
     run({ machine }) {
       const { R } = machine;

@@ -1,5 +1,6 @@
-// What a helper is to the interpreter: a name, where it may be called, what its arguments must be, and its effect.
+// What a helper is to the interpreter: where it may be called, what its arguments must be, and its effect.
 
+import type { HelperName } from "../../isa/helpers.js";
 import { Fault } from "../errors.js";
 import type { Image } from "../decode.js";
 import type { Machine } from "../machine.js";
@@ -50,8 +51,6 @@ export interface Host {
 }
 
 export interface Helper {
-  /** Name in uapi/linux/bpf.h. */
-  readonly name: string;
   readonly hooks: readonly Hook[];
   /** Whether r1 must be the context. */
   readonly takesContext?: boolean;
@@ -60,6 +59,9 @@ export interface Helper {
   /** Arguments in r1..r5; the result goes to r0. @throws {@link Fault} for an argument the verifier refuses */
   run(host: Host): void;
 }
+
+/** Helpers by their names in uapi/linux/bpf.h. */
+export type HelperTable = { readonly [name in HelperName]?: Helper };
 
 export const BOTH: readonly Hook[] = ["xdp", "tc"];
 export const XDP: readonly Hook[] = ["xdp"];

@@ -7,7 +7,7 @@ import { HashMap } from "../maps/hash.js";
 import type { VmMap } from "../maps/map.js";
 import { RingbufMap } from "../maps/ringbuf.js";
 import { ORIGIN } from "../memory.js";
-import { BOTH, flagsOf, type Helper, type Host, mapOf, readable, u32, XDP } from "./helper.js";
+import { BOTH, flagsOf, type HelperTable, type Host, mapOf, readable, u32, XDP } from "./helper.js";
 
 /** Map types without entries that programs may touch. */
 const NO_ENTRIES: ReadonlySet<MapType> = new Set<MapType>(["prog_array", "ringbuf"]);
@@ -55,9 +55,8 @@ const finish = (host: Host, state: "submitted" | "discarded"): void => {
 const devicesOf = (map: SparseArrayMap | HashMap): number[] =>
   Array.from(map.entries(), ([, value]) => new DataView(value.buffer).getUint32(0, true));
 
-export const MAP_HELPERS: { readonly [id: number]: Helper } = {
-  1: {
-    name: "map_lookup_elem",
+export const MAP_HELPERS: HelperTable = {
+  map_lookup_elem: {
     hooks: BOTH,
     run(host) {
       const { machine } = host;
@@ -67,8 +66,7 @@ export const MAP_HELPERS: { readonly [id: number]: Helper } = {
       else machine.resultWords(ORIGIN, map.address(slot));
     },
   },
-  2: {
-    name: "map_update_elem",
+  map_update_elem: {
     hooks: BOTH,
     run(host) {
       const { machine } = host;
@@ -77,16 +75,14 @@ export const MAP_HELPERS: { readonly [id: number]: Helper } = {
       machine.result(map.put(key, readable(machine, 3, map.spec.valueSize), flagsOf(machine, 4)));
     },
   },
-  3: {
-    name: "map_delete_elem",
+  map_delete_elem: {
     hooks: BOTH,
     run(host) {
       const map = entriesOf(host, "map_delete_elem", FIXED);
       host.machine.result(map.remove(readable(host.machine, 2, map.spec.keySize)));
     },
   },
-  12: {
-    name: "tail_call",
+  tail_call: {
     hooks: BOTH,
     takesContext: true,
     run(host) {
@@ -102,8 +98,7 @@ export const MAP_HELPERS: { readonly [id: number]: Helper } = {
       machine.tail = host.images[program];
     },
   },
-  51: {
-    name: "redirect_map",
+  redirect_map: {
     hooks: XDP,
     run(host) {
       const { machine } = host;
@@ -129,8 +124,7 @@ export const MAP_HELPERS: { readonly [id: number]: Helper } = {
       machine.result(XDP_REDIRECT);
     },
   },
-  130: {
-    name: "ringbuf_output",
+  ringbuf_output: {
     hooks: BOTH,
     run(host) {
       const { machine } = host;
@@ -139,8 +133,7 @@ export const MAP_HELPERS: { readonly [id: number]: Helper } = {
       machine.result((flagsOf(machine, 4) & ~WAKEUP_FLAGS) !== 0 ? -ERRNO.EINVAL : ring.output(bytes));
     },
   },
-  131: {
-    name: "ringbuf_reserve",
+  ringbuf_reserve: {
     hooks: BOTH,
     run(host) {
       const { machine } = host;
@@ -151,10 +144,9 @@ export const MAP_HELPERS: { readonly [id: number]: Helper } = {
       else machine.resultWords(ORIGIN, ring.address(slot));
     },
   },
-  132: { name: "ringbuf_submit", hooks: BOTH, run: (host) => finish(host, "submitted") },
-  133: { name: "ringbuf_discard", hooks: BOTH, run: (host) => finish(host, "discarded") },
-  134: {
-    name: "ringbuf_query",
+  ringbuf_submit: { hooks: BOTH, run: (host) => finish(host, "submitted") },
+  ringbuf_discard: { hooks: BOTH, run: (host) => finish(host, "discarded") },
+  ringbuf_query: {
     hooks: BOTH,
     run(host) {
       const value = ringOf(host).query(flagsOf(host.machine, 2));

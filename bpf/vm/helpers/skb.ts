@@ -3,7 +3,7 @@
 import { csumAdd, csumFold, csumSub, replace2, replace4, replaceByDiff } from "../checksum.js";
 import { ERRNO } from "../errors.js";
 import { ETH_HLEN, ETH_P, swap16, type SkbContext } from "../skb.js";
-import { flagsOf, type Helper, type Host, readable, s32, TC, u32, writable } from "./helper.js";
+import { flagsOf, type Helper, type HelperTable, type Host, readable, s32, TC, u32, writable } from "./helper.js";
 
 const INT_MAX = 0x7fffffff;
 /** BPF_SKB_MAX_LEN: four pages less an skb_shared_info (SKB_MAX_ALLOC). */
@@ -213,8 +213,7 @@ const LEVEL_QUERY = 0;
 const MAX_LEVEL = 3;
 
 /** A helper that may change the packet and answers with a number. */
-const changes = (name: string, run: (host: Host) => number): Helper => ({
-  name,
+const changes = (run: (host: Host) => number): Helper => ({
   hooks: TC,
   takesContext: true,
   invalidates: true,
@@ -222,41 +221,41 @@ const changes = (name: string, run: (host: Host) => number): Helper => ({
 });
 
 /** A helper that leaves the packet alone and answers with a number. */
-const asks = (name: string, run: (host: Host) => number): Helper => ({ ...changes(name, run), invalidates: false });
+const asks = (run: (host: Host) => number): Helper => ({ ...changes(run), invalidates: false });
 
-export const SKB_HELPERS: { readonly [id: number]: Helper } = {
-  9: changes("skb_store_bytes", storeBytes),
-  10: changes("l3_csum_replace", l3Replace),
-  11: changes("l4_csum_replace", l4Replace),
-  13: changes("clone_redirect", cloneRedirect),
-  18: changes("skb_vlan_push", ({ machine, skb }) =>
+export const SKB_HELPERS: HelperTable = {
+  skb_store_bytes: changes(storeBytes),
+  l3_csum_replace: changes(l3Replace),
+  l4_csum_replace: changes(l4Replace),
+  clone_redirect: changes(cloneRedirect),
+  skb_vlan_push: changes(({ machine, skb }) =>
     skb.pushVlan({ proto: swap16(u32(machine, 2)), tci: u32(machine, 3) & 0xffff }),
   ),
-  19: changes("skb_vlan_pop", ({ skb }) => skb.popVlan()),
-  26: asks("skb_load_bytes", loadBytes),
-  31: changes("skb_change_proto", changeProtocol),
-  32: asks("skb_change_type", ({ machine, skb }) => {
+  skb_vlan_pop: changes(({ skb }) => skb.popVlan()),
+  skb_load_bytes: asks(loadBytes),
+  skb_change_proto: changes(changeProtocol),
+  skb_change_type: asks(({ machine, skb }) => {
     const type = u32(machine, 2);
     // PACKET_OTHERHOST is the last type that a program may set.
     if (type > 3 || skb.pktType > 3) return -ERRNO.EINVAL;
     skb.pktType = type;
     return 0;
   }),
-  38: changes("skb_change_tail", changeTail),
-  39: changes("skb_pull_data", ({ machine, packet }) => {
+  skb_change_tail: changes(changeTail),
+  skb_pull_data: changes(({ machine, packet }) => {
     const length = u32(machine, 2);
     return packet.pull(length === 0 ? packet.linearEnd - packet.start : length) ? 0 : -ERRNO.ENOMEM;
   }),
   // A complete checksum (CHECKSUM_COMPLETE) is never there.
-  40: asks("csum_update", () => -ERRNO.ENOTSUPP),
-  41: asks("set_hash_invalid", ({ skb }) => (skb.hash = 0)),
-  43: changes("skb_change_head", changeHead),
-  48: asks("set_hash", ({ machine, skb }) => {
+  csum_update: asks(() => -ERRNO.ENOTSUPP),
+  set_hash_invalid: asks(({ skb }) => (skb.hash = 0)),
+  skb_change_head: changes(changeHead),
+  set_hash: asks(({ machine, skb }) => {
     skb.hash = u32(machine, 2);
     return 0;
   }),
-  50: changes("skb_adjust_room", adjustRoom),
-  135: asks("csum_level", ({ machine }) => {
+  skb_adjust_room: changes(adjustRoom),
+  csum_level: asks(({ machine }) => {
     const level = flagsOf(machine, 2);
     return level === LEVEL_QUERY ? -ERRNO.EACCES : level > MAX_LEVEL || level < 0 ? -ERRNO.EINVAL : 0;
   }),

@@ -1,7 +1,7 @@
 // Helpers of XDP programs (net/core/filter.c).
 
 import { ERRNO } from "../errors.js";
-import { type Helper, readable, s32, u32, writable, XDP } from "./helper.js";
+import { type HelperTable, readable, s32, u32, writable, XDP } from "./helper.js";
 
 /** Largest offset and length of xdp_load_bytes and xdp_store_bytes. */
 const MAX_SPAN = 0xffff;
@@ -11,36 +11,27 @@ const problemOf = (offset: number, size: number, length: number): number => {
   return offset + size > length ? -ERRNO.EINVAL : 0;
 };
 
-export const XDP_HELPERS: { readonly [id: number]: Helper } = {
-  44: {
-    name: "xdp_adjust_head",
+export const XDP_HELPERS: HelperTable = {
+  xdp_adjust_head: {
     hooks: XDP,
     takesContext: true,
     invalidates: true,
     run: ({ machine, xdp }) => machine.result(xdp.adjustHead(s32(machine, 2))),
   },
-  54: {
-    name: "xdp_adjust_meta",
+  xdp_adjust_meta: {
     hooks: XDP,
     takesContext: true,
     invalidates: true,
     run: ({ machine, xdp }) => machine.result(xdp.adjustMeta(s32(machine, 2))),
   },
-  65: {
-    name: "xdp_adjust_tail",
+  xdp_adjust_tail: {
     hooks: XDP,
     takesContext: true,
     invalidates: true,
     run: ({ machine, xdp }) => machine.result(xdp.adjustTail(s32(machine, 2))),
   },
-  188: {
-    name: "xdp_get_buff_len",
-    hooks: XDP,
-    takesContext: true,
-    run: ({ machine, packet }) => machine.result(packet.length),
-  },
-  189: {
-    name: "xdp_load_bytes",
+  xdp_get_buff_len: { hooks: XDP, takesContext: true, run: ({ machine, packet }) => machine.result(packet.length) },
+  xdp_load_bytes: {
     hooks: XDP,
     takesContext: true,
     run({ machine, packet }) {
@@ -51,8 +42,7 @@ export const XDP_HELPERS: { readonly [id: number]: Helper } = {
       machine.result(problem);
     },
   },
-  190: {
-    name: "xdp_store_bytes",
+  xdp_store_bytes: {
     hooks: XDP,
     takesContext: true,
     run({ machine, packet }) {
