@@ -12,7 +12,9 @@ const outcome = (program: Program, packet: Uint8Array): unknown => {
 
 const packets = fc.uint8Array({ minLength: READ_BYTES - 1, maxLength: READ_BYTES + 4 });
 
-describe("every pass", () => {
+describe("every pass", function () {
+  this.timeout(120_000);
+
   for (const pass of PIPELINE)
     it(`${pass.name} keeps programs well-formed, their verdict and their effects`, () => {
       fc.assert(

@@ -61,8 +61,9 @@ const cachedPacket = (): Program => {
 };
 
 describe("emitProgram()", () => {
-  it("writes a look-up, its counters and a redirect in the 40 slots that clang 14 -O2 needs", () => {
-    assert.equal(slotsOf(cachedPacket()), 40);
+  it("writes a look-up, its counters and a redirect in no more slots than clang -O2", () => {
+    // clang 14 -O2 -target bpf needs 40 for the C of the same program.
+    assert.ok(slotsOf(cachedPacket()) <= 40);
     assert.equal(
       disassemble(emitProgram(cachedPacket()), { numbers: false, origins: false, labels: true }),
       `r5 = *(u32 *)(r1 +0)
