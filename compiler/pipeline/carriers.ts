@@ -19,7 +19,14 @@ interface Profile {
 }
 
 /** Rewrites that the datapath programs have no code for: all of neighbour discovery, whose options they do not walk. */
-const SLOW_TARGETS: readonly SetTarget[] = ["nd_target", "nd_reserved", "nd_sll", "nd_tll", "nd_options_type", "vlan_tci"];
+const SLOW_TARGETS: readonly SetTarget[] = [
+  "nd_target",
+  "nd_reserved",
+  "nd_sll",
+  "nd_tll",
+  "nd_options_type",
+  "vlan_tci",
+];
 
 /** SCTP has a CRC32c over the whole packet, which BPF has no helper for. */
 const setsSctpPort = (action: DpAction): boolean =>

@@ -117,7 +117,7 @@ export const translate = (sw: Switch, flow: FlowWords, options: TranslateOptions
     const actionSet = ctx.error === undefined ? orderActionSet(ctx.actionSet) : [];
     if (actionSet.length > 0) {
       ctx.inActionSet = true;
-      ctx.trace?.actionSet();
+      ctx.trace?.runActionSet();
       runActions(ctx, actionSet, false);
       ctx.trace?.end();
     }

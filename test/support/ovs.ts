@@ -201,7 +201,7 @@ export class Ovs implements Disposable, AsyncDisposable {
       ...part("add-br", "br0"),
       ...part("set", "Bridge", "br0", "datapath_type=dummy", `fail-mode=${options.failMode ?? "secure"}`),
       ...part("set", "Bridge", "br0", "other_config:hwaddr=aa:55:00:00:00:00", "other_config:disable-in-band=true"),
-      ...part("set", "Interface", "br0", `options:tx_pcap=${Ovs.#capture(dir, PORT.LOCAL)}`),
+      ...part("set", "Interface", "br0", "mtu_request=9000", `options:tx_pcap=${Ovs.#capture(dir, PORT.LOCAL)}`),
       ...ports.flatMap((port) => [
         ...part("add-port", "br0", `p${port}`),
         ...part("set", "Interface", `p${port}`, "type=dummy", `ofport_request=${port}`, "mtu_request=9000"),

@@ -10,11 +10,7 @@ import { load, move, setField } from "./set-field.js";
 import { checkResources, tableAction } from "./table-action.js";
 import { popVlan, pushVlan, setVlan } from "./vlan.js";
 
-type ActionOf<K extends ActionKind, A = Action> = A extends { readonly kind: infer Kinds }
-  ? K extends Kinds
-    ? A
-    : never
-  : never;
+type ActionOf<K extends ActionKind> = Extract<Action, { readonly kind: K }>;
 
 /** Returns true when the rest of the action list is not to be carried out. */
 type Handler<K extends ActionKind> = (ctx: Context, action: ActionOf<K>, inBucket: boolean) => boolean | void;
@@ -87,8 +83,8 @@ const HANDLERS: { readonly [K in ActionKind]: Handler<K> } = {
   set_field: (ctx, { field, value, mask }) => setField(ctx, field, value, mask),
   reg_load: (ctx, { value, dst }) => load(ctx, value, dst),
   reg_move: (ctx, { src, dst }) => move(ctx, src, dst),
-  set_vlan_vid: (ctx, { vid }) => setVlan(ctx, 0x0fff, vid),
-  set_vlan_pcp: (ctx, { pcp }) => setVlan(ctx, 0xe000, pcp << 13),
+  set_vlan_vid: (ctx, { vid, pushIfNeeded }) => setVlan(ctx, 0x0fff, vid, pushIfNeeded),
+  set_vlan_pcp: (ctx, { pcp, pushIfNeeded }) => setVlan(ctx, 0xe000, pcp << 13, pushIfNeeded),
   strip_vlan: (ctx) => popVlan(ctx),
   push_vlan: (ctx, { ethertype }) => pushVlan(ctx, ethertype),
   set_eth_src: (ctx, { mac }) => setMember(ctx, "dl_src", mac),
@@ -109,11 +105,15 @@ const HANDLERS: { readonly [K in ActionKind]: Handler<K> } = {
     tableAction(ctx, inPort === undefined || inPort === PORT.IN_PORT ? ctx.inPort : inPort, table ?? ctx.table),
   write_metadata: (ctx, { value, mask }) => writeMetadata(ctx, value, mask),
   clear_actions: (ctx) => {
+    ctx.trace?.actionSet(ctx.actionSet, "was");
     ctx.actionSet = [];
     ctx.actionSetHasGroup = false;
     set(ctx.flow, "actset_output", PORT.UNSET);
   },
-  write_actions: (ctx, { actions }) => writeActions(ctx, actions),
+  write_actions: (ctx, { actions }) => {
+    writeActions(ctx, actions);
+    ctx.trace?.actionSet(ctx.actionSet, "is");
+  },
   goto_table: (ctx, { table }) => tableAction(ctx, ctx.inPort, table),
 };
 

@@ -3,7 +3,7 @@
 
 import { copyFlow, FLOW, get, newFlow, setOnes, unwildcard, type FlowWords, type Member } from "../../openflow/flow.js";
 import { ETH_TYPE } from "../../openflow/numbers.js";
-import type { Action } from "../../openflow/types.js";
+import type { Action, Subfield } from "../../openflow/types.js";
 import type { DpAction } from "../dp-action.js";
 import type { BucketEntry, GroupEntry } from "../group-table.js";
 import type { MacSighting } from "../mac-learning.js";
@@ -35,7 +35,12 @@ export interface Trace {
   /** A table was looked up. What follows, up to the matching {@link end}, belongs to it. */
   table(id: number, rule: Rule | undefined): void;
   bucket(id: number): void;
-  actionSet(): void;
+  /** The action set begins to be carried out. */
+  runActionSet(): void;
+  /** The action set `is` now, or `was` before it was cleared. */
+  actionSet(set: readonly Action[], verb: "is" | "was"): void;
+  /** A `move` has written here; `flow` is what came of it. */
+  moved(dst: Subfield, flow: FlowWords): void;
   end(): void;
   action(action: Action): void;
   drop(): void;

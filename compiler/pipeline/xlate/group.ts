@@ -5,7 +5,7 @@
 // the hash is computed at once and the fields it covers become part of the megaflow; the bucket is the same.
 
 import { FIELD_NAMES, type FieldName } from "../../openflow/fields.js";
-import { meetsPrerequisites, readField, unwildcardField } from "../../openflow/field-access.js";
+import { meetsPrerequisites, readField } from "../../openflow/field-access.js";
 import { get, type FlowWords } from "../../openflow/flow.js";
 import { ETH_TYPE, IP_PROTO, VLAN_PRESENT } from "../../openflow/numbers.js";
 import type { Group } from "../../openflow/types.js";
@@ -14,7 +14,7 @@ import type { BucketEntry, GroupEntry, Selection } from "../group-table.js";
 import { hash5Tuple, hashBytes, hashInt, hashUint64, symmetricL3L4, symmetricL4 } from "../ovs-hash.js";
 import type { Switch } from "../switch.js";
 import type { Context } from "./context.js";
-import { markConstraint } from "./set-field.js";
+import { markConstraint, markField } from "./set-field.js";
 
 /** Groups that watch groups that watch groups (OVS MAX_LIVENESS_RECURSION). */
 const MAX_LIVENESS_DEPTH = 128;
@@ -117,14 +117,16 @@ const byDefaultHash = (ctx: Context, entry: GroupEntry): BucketEntry | undefined
 };
 
 const byFields = (ctx: Context, entry: GroupEntry): BucketEntry | undefined => {
-  const { param, fields } = entry.group.selection!;
+  const { param, fields, masks } = entry.group.selection!;
   let hash = hashUint64(param);
   const chosen: ReadonlySet<FieldName> = new Set(fields);
   // In the order of the field table, whatever the order they were written in.
   for (const field of FIELD_NAMES) {
     if (!chosen.has(field) || !meetsPrerequisites(ctx.flow, field, (c) => markConstraint(ctx, c))) continue;
-    unwildcardField(ctx.mask, field);
-    hash = hashBytes(readField(ctx.flow, field), hash);
+    const ones = masks?.[field];
+    markField(ctx, field, ones);
+    const value = readField(ctx.flow, field);
+    hash = hashBytes(ones === undefined ? value : value.map((byte, i) => byte & ones[i]!), hash);
   }
   return bestLive(ctx, entry, hash);
 };

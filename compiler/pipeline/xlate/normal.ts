@@ -5,6 +5,7 @@
 import { FLOW, get, getBits, set } from "../../openflow/flow.js";
 import { ETH_TYPE, VLAN_PRESENT } from "../../openflow/numbers.js";
 import { PORT } from "../../openflow/types.js";
+import { isMulticast } from "../mac-learning.js";
 import type { Context } from "./context.js";
 
 const macOf = (ctx: Context, member: "dl_src" | "dl_dst"): number => {
@@ -55,6 +56,12 @@ const dropEmptyTags = (ctx: Context): void => {
   }
 };
 
+/** Where a destination is; what this packet itself has shown so far counts as learned. */
+const lookUp = (ctx: Context, mac: number, vlan: number): number | undefined => {
+  if (isMulticast(mac)) return undefined;
+  return ctx.learns.findLast((seen) => seen.mac === mac && seen.vlan === vlan)?.port ?? ctx.sw.macs.lookup(mac, vlan);
+};
+
 export const normal = (ctx: Context, outputTo: (ctx: Context, port: number) => void): void => {
   const { flow, sw } = ctx;
   ctx.markAll("dl_src");
@@ -81,7 +88,7 @@ export const normal = (ctx: Context, outputTo: (ctx: Context, port: number) => v
   }
   if (known) ctx.learns.push({ mac: macOf(ctx, "dl_src"), vlan, port: inPort });
 
-  const learned = sw.macs.lookup(destination, vlan);
+  const learned = lookUp(ctx, destination, vlan);
   if (learned === inPort && known) {
     ctx.trace?.note("learned port is input port, dropping");
     return;

@@ -85,7 +85,7 @@ export const output = (
       return;
     default:
       if (port !== ctx.inPort) outputTo(ctx, port);
-      else ctx.trace?.note("skipping output to input port");
+      else ctx.trace?.note("skipping output to input port", "warning");
   }
 };
 

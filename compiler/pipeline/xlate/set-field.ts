@@ -14,7 +14,7 @@ import {
   type Constraint,
 } from "../../openflow/field-access.js";
 import type { FieldName } from "../../openflow/fields.js";
-import { getBytes, setBytes, type FlowWords } from "../../openflow/flow.js";
+import { getBytes, setBytes } from "../../openflow/flow.js";
 import { VLAN_PRESENT } from "../../openflow/numbers.js";
 import type { Subfield } from "../../openflow/types.js";
 import type { Context } from "./context.js";
@@ -29,7 +29,7 @@ const has = (ctx: Context, field: FieldName): boolean =>
   meetsPrerequisites(ctx.flow, field, (constraint) => markConstraint(ctx, constraint));
 
 /** Marks the bits of a field whose bits in `bytes` (as long as its value) are set. */
-const markField = (ctx: Context, field: FieldName, bytes: Uint8Array | undefined): void => {
+export const markField = (ctx: Context, field: FieldName, bytes: Uint8Array | undefined): void => {
   const row = fieldSpec(field);
   if (bytes === undefined || row.valueBits !== undefined || row.valueShift !== undefined) {
     unwildcardField(ctx.mask, field);
@@ -78,8 +78,10 @@ export const load = (ctx: Context, value: Uint8Array, dst: Subfield): void => {
 
 /** `move`. */
 export const move = (ctx: Context, src: Subfield, dst: Subfield): void => {
-  if (!has(ctx, dst.field) || !has(ctx, src.field)) return;
-  markSubfield(ctx, src);
-  markSubfield(ctx, dst);
-  writeSubfield(ctx.flow, dst, readSubfield(ctx.flow as FlowWords, src));
+  if (has(ctx, dst.field) && has(ctx, src.field)) {
+    markSubfield(ctx, src);
+    markSubfield(ctx, dst);
+    writeSubfield(ctx.flow, dst, readSubfield(ctx.flow, src));
+  }
+  ctx.trace?.moved(dst, ctx.flow);
 };

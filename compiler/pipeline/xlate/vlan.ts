@@ -53,12 +53,17 @@ export const pushVlan = (ctx: Context, tpid: number): void => {
   ctx.vlanPushed = true;
 };
 
-/** `mod_vlan_vid` (bits 0x0fff) and `mod_vlan_pcp` (bits 0xe000): these bits of the outer tag, which comes into being. */
-export const setVlan = (ctx: Context, bits: number, value: number): void => {
+/**
+ * `mod_vlan_vid` (bits 0x0fff) and `mod_vlan_pcp` (bits 0xe000): these bits of the outer tag. Without `push` a packet that
+ * has no tag gets none, as `set_vlan_vid` wants it.
+ */
+export const setVlan = (ctx: Context, bits: number, value: number, push: boolean): void => {
   ctx.mark("vlan0_tci", bits | VLAN_PRESENT);
   const { flow } = ctx;
+  const tci = get(flow, "vlan0_tci");
+  if ((tci & VLAN_PRESENT) === 0 && !push) return;
   if (get(flow, "vlan0_tpid") === 0) set(flow, "vlan0_tpid", ETH_TYPE.VLAN);
-  set(flow, "vlan0_tci", (get(flow, "vlan0_tci") & ~bits) | value | VLAN_PRESENT);
+  set(flow, "vlan0_tci", (tci & ~bits) | value | VLAN_PRESENT);
 };
 
 /** Pops the packet's tags from the outermost down to the last that differs, and pushes the flow's. */
