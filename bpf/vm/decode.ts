@@ -6,27 +6,10 @@
 
 import type { ProgramSpec } from "../object/spec.js";
 import { Fault } from "./errors.js";
-import { Op } from "./machine.js";
+import { Op } from "./execute.js";
+import { CONSTANT, type Image } from "./image.js";
 
-/** Register file index of the constant operand: where instructions with an immediate read their source from. */
-export const CONSTANT = 2 * 11;
 const FRAME_POINTER = 10;
-
-/** A program ready to run. All arrays have one element per slot. */
-export interface Image {
-  readonly spec: ProgramSpec;
-  readonly op: Uint8Array;
-  /** Twice the register number. */
-  readonly dst: Uint8Array;
-  /** Twice the register number, or {@link CONSTANT}. */
-  readonly src: Uint8Array;
-  readonly off: Int16Array;
-  readonly imm: Int32Array;
-  /** High word of the source constant: the sign of `imm`, or the upper half of a ld_imm64. */
-  readonly immHigh: Int32Array;
-  /** Slot to go on at when the jump is taken. */
-  readonly target: Int32Array;
-}
 
 /** What `ld_imm64` of a relocated slot loads: low and high word of an address. */
 export type Resolve = (slot: number) => readonly [lo: number, hi: number] | undefined;

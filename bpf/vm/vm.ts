@@ -9,10 +9,11 @@
 import { NotSupportedError, RangeViolation } from "../base/index.js";
 import type { ObjectSpec, ProgramSpec, Relocation } from "../object/spec.js";
 import { errorAt } from "./blame.js";
-import { decode, DecodeFault, type Image } from "./decode.js";
+import { decode, DecodeFault } from "./decode.js";
 import { Fault } from "./errors.js";
 import { checkContext, type Clone, type Hook, type Host, type Redirect } from "./helpers/helper.js";
 import { VM_HELPERS } from "./helpers/index.js";
+import type { Image } from "./image.js";
 import { Machine } from "./machine.js";
 import { ArrayMap } from "./maps/array.js";
 import { createMap } from "./maps/index.js";

@@ -2,7 +2,7 @@
 
 import type { HelperName } from "../../isa/helpers.js";
 import { Fault } from "../errors.js";
-import type { Image } from "../decode.js";
+import type { Image } from "../image.js";
 import type { Machine } from "../machine.js";
 import type { VmMap } from "../maps/map.js";
 import { highWord, ORIGIN, SEGMENTS } from "../memory.js";
