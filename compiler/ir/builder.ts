@@ -33,6 +33,7 @@ const kindOf = (x: Operand): Kind => (typeof x === "object" ? x.kind : "scalar")
 export class IrBuilder {
   private readonly blocks: OpenBlock[] = [];
   private readonly hints: string[] = [];
+  private readonly placed = new Set<BlockId>([0]);
   private current: OpenBlock;
   private nRegs = 0;
   private nSlots = 0;
@@ -64,8 +65,9 @@ export class IrBuilder {
   /** Makes `id` the current block. A current block without an end goes on into it. */
   place(id: BlockId): void {
     const hint = this.hints[id] ?? "?";
-    if (this.blocks.some((b) => b.id === id)) throw new RangeViolation(`Cannot place block ${hint} twice`);
+    if (this.placed.has(id)) throw new RangeViolation(`Cannot place block ${hint} twice`);
     if (this.open) this.jump(id);
+    this.placed.add(id);
     this.current = { id, hint, body: [], end: undefined };
     this.blocks.push(this.current);
   }

@@ -52,7 +52,11 @@ const run: Pass["run"] = (program) => {
 
   const predecessors = new Map<BlockId, BlockId[]>();
   for (const block of program.blocks)
-    for (const to of successorsOf(block.end)) predecessors.set(to, [...(predecessors.get(to) ?? []), block.id]);
+    for (const to of successorsOf(block.end)) {
+      const list = predecessors.get(to);
+      if (list) list.push(block.id);
+      else predecessors.set(to, [block.id]);
+    }
   const blocks = blocksById(program);
   const entry = program.blocks[0]?.id;
 
