@@ -1,6 +1,7 @@
 // Compiles OpenFlow tables into eBPF objects. Pure: no clock, no randomness, no environment, no I/O outside cli.ts.
 
 export * from "./analysis/relevance.js";
+export * from "./cli.js";
 export * from "./datapath/abi.js";
 export * from "./datapath/compile.js";
 export * from "./datapath/key.js";
@@ -40,4 +41,5 @@ export {
   updateChecksum,
 } from "./packet/checksum.js";
 export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
+export { processIo, runCommand, type Io } from "./cli/io.js";
 export { MAX_EXT_HEADERS, MAX_ND_OPTIONS } from "./datapath/parse.js";

@@ -152,19 +152,19 @@ const parseBucket = (context: ParseContext, piece: Piece, type: GroupType): Omit
   };
 };
 
-/** Buckets without a number get the lowest ones that are free, in order. */
-const numberBuckets = (context: ParseContext, found: readonly (Omit<Bucket, "id"> & { id?: number })[]): Bucket[] => {
+/** Buckets without a number are counted from 0, whatever numbers others have; OVS refuses the clash, and so do we. */
+const numberBuckets = (
+  context: ParseContext,
+  found: readonly (Omit<Bucket, "id"> & { id?: number })[],
+  pieces: readonly Piece[],
+): Bucket[] => {
   const taken = new Set<number>();
-  for (const { id } of found) {
-    if (id === undefined) continue;
-    if (taken.has(id)) context.fail(0, `Cannot use bucket_id ${id} twice`);
-    taken.add(id);
-  }
   let next = 0;
-  return found.map((bucket) => {
-    if (bucket.id !== undefined) return { ...bucket, id: bucket.id };
-    while (taken.has(next)) next++;
-    return { ...bucket, id: next++ };
+  return found.map((bucket, i) => {
+    const id = bucket.id ?? next++;
+    if (taken.has(id)) context.fail(pieces[i]!.at, `Cannot number two buckets ${id}: want bucket_id in all of them`);
+    taken.add(id);
+    return { ...bucket, id };
   });
 };
 
@@ -231,7 +231,7 @@ const parseLine = (line: Line, options: ParseOptions): GroupMod => {
   const group: Group = {
     id,
     type,
-    buckets: numberBuckets(context, found),
+    buckets: numberBuckets(context, found, pieces),
     ...(selection === undefined ? {} : { selection }),
   };
   return { command: "add", group, protocols: context.protocols };

@@ -1,0 +1,13 @@
+// The commands of `ofxdp` that need no kernel. Each adds itself to a commander program; the program that users start
+// puts them together with those of the loader and the runtime.
+
+import type { Command } from "commander";
+import { processIo, type Io } from "./cli/io.js";
+import { addParseFlows } from "./cli/parse-flows.js";
+import { addParseGroups } from "./cli/parse-groups.js";
+
+/** Adds every command of the compiler. @param io - for tests; default: the process */
+export const addCompilerCommands = (program: Command, io: Io = processIo): void => {
+  addParseFlows(program, io);
+  addParseGroups(program, io);
+};
