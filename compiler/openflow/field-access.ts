@@ -48,8 +48,11 @@ const byCode: ReadonlyMap<string, FieldName> = new Map(
   }),
 );
 
-/** The field that OVS calls `name`: its own name, an alias, or its NXM or OXM name; letters count as written. */
-export const fieldByName = (name: string): FieldName | undefined => byName.get(name) ?? byCode.get(name);
+/** The field that OVS calls `name` in matches and set_field: its own name or an alias; letters count as written. */
+export const fieldByName = (name: string): FieldName | undefined => byName.get(name);
+
+/** The field that OVS calls `name` in subfields: its NXM or OXM name, or what {@link fieldByName} knows. */
+export const fieldByCodeName = (name: string): FieldName | undefined => byCode.get(name) ?? byName.get(name);
 
 /** The name under which OVS prints the field in `load` and `move`: NXM if it has one, else OXM, else its own. */
 export const codeName = (field: FieldName): string => fieldSpec(field).nxmName ?? fieldSpec(field).oxmName ?? field;

@@ -1,6 +1,6 @@
 // Group text in the syntax of `ovs-ofctl add-groups`: `group_id=1,type=all,bucket=output:1,bucket=output:2`.
 
-import { fieldByName, fieldSpec } from "../field-access.js";
+import { fieldSpec } from "../field-access.js";
 import type { FieldName } from "../fields.js";
 import { MAX_PORTS, portFromText } from "../ports.js";
 import { PORT, type Bucket, type Group, type GroupType } from "../types.js";
@@ -55,7 +55,7 @@ const parseFields = (context: ParseContext, piece: Piece): { list: FieldName[]; 
   const list: FieldName[] = [];
   const masks: Partial<Record<FieldName, Uint8Array>> = {};
   for (const { key, value } of pairs(piece)) {
-    const field = fieldByName(key.text) ?? requireField(context, key);
+    const field = requireField(context, key);
     if (list.includes(field)) context.fail(key.at, `Cannot use field ${key.text} twice`);
     list.push(field);
     if (value.text === "") {

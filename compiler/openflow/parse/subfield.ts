@@ -1,6 +1,6 @@
 // Subfields in text: FIELD[], FIELD[bit] or FIELD[first..last], FIELD by its own, NXM or OXM name.
 
-import { codeName, FIELD_WIDTH, fieldByName, fieldSpec } from "../field-access.js";
+import { codeName, FIELD_WIDTH, fieldByCodeName, fieldByName, fieldSpec } from "../field-access.js";
 import type { FieldName } from "../fields.js";
 import type { Subfield } from "../types.js";
 import type { ParseContext } from "./context.js";
@@ -11,14 +11,16 @@ const OTHER_FIELDS =
   /^(NXM|OXM|NXOXM|ONFOXM|ERICOXM)_|^(tun_|tunnel_id$|gtpu|ct_|mpls_|nsh_|nsp$|nsi$|nshc[1-4]$|xreg[0-7]$|xxreg[0-3]$)|^(dp_hash|recirc_id|packet_type|conj_id|skb_priority|pkt_mark)$/;
 
 /** Whether `name` is a field of OVS that this language does without so far. */
-export const isOtherField = (name: string): boolean => OTHER_FIELDS.test(name);
+export const isOtherField = (name: string): boolean => OTHER_FIELDS.test(name) && fieldByCodeName(name) === undefined;
 
 /** The field called `name`. @throws CompileError naming a field that is unknown or not supported yet */
-export const requireField = (context: ParseContext, piece: Piece): FieldName => {
-  const field = fieldByName(piece.text);
+export const requireField = (context: ParseContext, piece: Piece, lookUp = fieldByName): FieldName => {
+  const field = lookUp(piece.text);
   if (field !== undefined) return field;
   if (isOtherField(piece.text)) return context.fail(piece.at, `Field ${piece.text} is not supported yet`);
-  return context.fail(piece.at, `Cannot find field "${piece.text}": want a name like reg0, eth_dst or NXM_OF_IP_SRC`);
+  const meant = fieldByCodeName(piece.text);
+  if (meant !== undefined) return context.fail(piece.at, `Cannot use ${piece.text} here: want its name ${meant}`);
+  return context.fail(piece.at, `Cannot find field "${piece.text}": want a name like reg0 or eth_dst`);
 };
 
 /** @throws CompileError if actions may not write the field */
@@ -48,7 +50,7 @@ export const parseSubfield = (
   const nameEnd = text.search(/[[-]/);
   const nameText = nameEnd < 0 ? text : text.slice(0, nameEnd);
   const name = { text: nameText, at };
-  const field = requireField(context, { text: nameText.replace(/_W$/, ""), at });
+  const field = requireField(context, { text: nameText.replace(/_W$/, ""), at }, fieldByCodeName);
   requireCode(context, field, name);
   const width = FIELD_WIDTH[field];
   const bracket = text.startsWith("[", nameText.length);

@@ -38,7 +38,9 @@ const print = ({ flow, table, cookies, outPort }: Parts, ports: PortNames | unde
   ].join(" ");
 };
 
-const cookieText = (cookie: bigint): string[] => (cookie === 0n ? [] : [`cookie:${hexPadded(cookie, 1)}`]);
+/** In OVS a cookie of all ones stands for none. */
+const cookieText = (cookie: bigint): string[] =>
+  cookie === 0n || cookie === 0xffffffffffffffffn ? [] : [`cookie:${hexPadded(cookie, 1)}`];
 
 /** A flow as it is, in its own words, whatever version would carry it. */
 export const formatFlow = (flow: Flow, ports?: PortNames): string =>

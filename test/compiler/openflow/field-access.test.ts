@@ -7,6 +7,7 @@ import {
   FIELD_PLACE,
   FIELD_WIDTH,
   FIELDS,
+  fieldByCodeName,
   fieldByName,
   fieldSpec,
   get,
@@ -100,19 +101,23 @@ describe("field table", () => {
     assert.equal(oxmHeader("dl_vlan", false), undefined);
   });
 
-  it("fieldByName() knows names, aliases and codes, and letters count", () => {
+  it("fieldByName() knows names and aliases, fieldByCodeName() codes too, and letters count", () => {
     const rows: [string, FieldName | undefined][] = [
       ["nw_src", "ip_src"],
       ["tp_dst", "tcp_dst"],
       ["dl_type", "eth_type"],
+      ["IP_SRC", undefined],
+      ["toString", undefined],
+    ];
+    const codes: [string, FieldName][] = [
       ["NXM_OF_IP_SRC", "ip_src"],
       ["OXM_OF_IPV4_SRC", "ip_src"],
       ["NXM_OF_IN_PORT", "in_port"],
       ["OXM_OF_IN_PORT", "in_port_oxm"],
-      ["IP_SRC", undefined],
-      ["toString", undefined],
     ];
     for (const [name, field] of rows) assert.equal(fieldByName(name), field, name);
+    for (const [name, field] of [...rows, ...codes]) assert.equal(fieldByCodeName(name), field, name);
+    for (const [name] of codes) assert.equal(fieldByName(name), undefined, name);
   });
 });
 
