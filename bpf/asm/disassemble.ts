@@ -133,14 +133,14 @@ export const disassemble = (program: Disassemblable, options: DisassembleOptions
 
   const originAt = new Map(origins ? (program.lines ?? []).map((l) => [l.insn, l.origin.text]) : []);
   let text = "";
-  for (const { at } of spelled) {
+  for (const { at, text: plain } of spelled) {
     const origin = originAt.get(at);
     if (origin !== undefined) text += `; ${origin.replace(/\s+/g, " ")}\n`;
     if (targets.has(at)) text += `L${at}:\n`;
     const target: Target = (distance) =>
       targets.has(at + 1 + distance) ? `L${at + 1 + distance}` : pcTarget(distance);
     const prefix = numbers ? `${String(at).padStart(4)}: (${hex(slots[at]!.code, 2)}) ` : "";
-    text += `${prefix}${spellAt(slots, at, relocations.get(at), target).text}\n`;
+    text += `${prefix}${targets.size > 0 ? spellAt(slots, at, relocations.get(at), target).text : plain}\n`;
   }
   return text;
 };

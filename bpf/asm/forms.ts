@@ -23,9 +23,10 @@ export type Field = "dst" | "src" | "zero" | "off" | "imm" | "hex" | "pc" | "pcl
 /** One spelling. */
 export interface Form {
   readonly code: number;
-  readonly template: string;
   /** Placeholders in the order of the text. */
   readonly fields: readonly Field[];
+  /** The text between the placeholders: one piece more than there are fields. */
+  readonly pieces: readonly string[];
   /** Values of the fields that the text does not show. */
   readonly fixed: Partial<Omit<Slot, "code">>;
 }
@@ -80,10 +81,12 @@ const SIZES = ["u8", "u16", "u32", "u64"] as const;
 type FixedFields = Form["fixed"];
 
 const form = (code: number, template: string, fixed: FixedFields = {}): Form => {
-  const fields = [...template.matchAll(/\{(\w+)\}/g)].map((m) => m[1] as Field);
+  const parts = template.split(/\{(\w+)\}/);
+  const fields = parts.filter((_, i) => i % 2 === 1) as Field[];
+  const pieces = parts.filter((_, i) => i % 2 === 0);
   const shown = new Set(fields.map((field) => SHOWS[field]));
   const hidden = (["dst", "src", "off", "imm"] as const).filter((name) => !shown.has(name));
-  return { code, template, fields, fixed: Object.fromEntries(hidden.map((name) => [name, fixed[name] ?? 0])) };
+  return { code, fields, pieces, fixed: Object.fromEntries(hidden.map((name) => [name, fixed[name] ?? 0])) };
 };
 
 const keysOf = <T extends object>(table: T): (keyof T)[] => Object.keys(table) as (keyof T)[];
@@ -224,5 +227,8 @@ export type Target = (distance: number) => string;
 export const pcTarget: Target = (distance) => `pc${signed(distance)}`;
 
 /** The text of a slot in a form. */
-export const fill = (form: Form, slot: Slot, target: Target): string =>
-  form.template.replace(/\{(\w+)\}/g, (_, field: Field) => PRINT[field](slot, target));
+export const fill = ({ fields, pieces }: Form, slot: Slot, target: Target): string => {
+  let text = pieces[0]!;
+  fields.forEach((field, i) => (text += PRINT[field](slot, target) + pieces[i + 1]!));
+  return text;
+};

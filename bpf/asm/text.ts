@@ -237,8 +237,14 @@ const COMMENT = /;.*|\/\/.*/;
 /** LLVM says where a jump goes. */
 const LLVM_TARGET = /\s<[^<>\s]+>\s*$/;
 
-/** What one line says, with the columns where it does. */
-const readLine = (line: string, labelOf: LabelOf, place: (name: string, column: number) => void): Insn[] => {
+/** What a line refers to and defines, told to the whole text. */
+interface Surroundings {
+  readonly labelOf: LabelOf;
+  place(name: string, column: number): void;
+}
+
+/** The instructions that one line says, and the column where they do. */
+const readLine = (line: string, around: Surroundings): { insns: readonly Insn[]; text: string } | undefined => {
   const text = line.replace(COMMENT, "").replace(LLVM_TARGET, "").trimEnd();
   let at = 0;
   const take = (pattern: RegExp): RegExpExecArray | null => {
@@ -247,19 +253,18 @@ const readLine = (line: string, labelOf: LabelOf, place: (name: string, column: 
     if (found) at = pattern.lastIndex;
     return found;
   };
-  for (let label; (label = take(LABEL));) place(label[1]!, at - label[1]!.length);
+  for (let label; (label = take(LABEL));) around.place(label[1]!, at - label[1]!.length);
   const opcode = (take(PREFIX) ?? take(OPCODE_ALONE))?.[1];
   const tokens = lex(text, at);
-  if (tokens.length === 0) return [];
+  if (tokens.length === 0) return undefined;
   // The kernel prints the 64-bit constant without mark; the opcode tells it from a 32-bit one.
   if (opcode === "18" && tokens.map((token) => token.kind).join(" ") === "r# = #")
     tokens.push({ kind: "ll", text: "ll", column: text.length + 1, value: 0 });
   const { meaning, operands } = understand(tokens, text.length);
-  const insns = meaning(operands, labelOf);
+  const insns = meaning(operands, around.labelOf);
   if (opcode !== undefined && parseInt(opcode, 16) !== insns[0]!.code)
     throw new Complaint(tokens[0]!.column, `want an instruction of opcode (${opcode}), got ${text.slice(at).trim()}`);
-  const from: Origin = { text: text.slice(tokens[0]!.column - 1) };
-  return insns.map((insn) => ({ ...insn, from }));
+  return { insns, text: text.slice(tokens[0]!.column - 1) };
 };
 
 /**
@@ -281,29 +286,35 @@ export const parseAssembly = (text: string, file = "<asm>"): Code => {
     return label;
   };
 
-  text.split("\n").forEach((content, index) => {
-    const line = index + 1;
-    const complain = (column: number, message: string): void => void diagnostics.push({ file, line, column, message });
-    const labelOf: LabelOf = (name, column) => {
+  let line = 0;
+  const complain = (column: number, message: string): void => void diagnostics.push({ file, line, column, message });
+  const around: Surroundings = {
+    labelOf(name, column) {
       const label = named(name);
       uses.push({ label, line, column });
       return label;
-    };
-    const place = (name: string, column: number): void => {
+    },
+    place(name, column) {
       const label = named(name);
       if (placed.has(label)) complain(column, `label "${name}" is already placed in line ${placed.get(label)}`);
       else {
         placed.set(label, line);
         code.push(label);
       }
-    };
+    },
+  };
+  for (const content of text.split("\n")) {
+    line++;
     try {
-      for (const insn of readLine(content, labelOf, place)) code.push({ ...insn, from: { ...insn.from!, file, line } });
+      const read = readLine(content, around);
+      if (!read) continue;
+      const from: Origin = { text: read.text, file, line };
+      for (const insn of read.insns) code.push({ ...insn, from });
     } catch (error) {
       if (!(error instanceof Complaint)) throw error;
       complain(error.column, error.message);
     }
-  });
+  }
 
   const last = code.findLastIndex((item) => !(item instanceof Label));
   const atEnd = new Set(code.slice(last + 1));
