@@ -5,7 +5,7 @@
 
 import { readFileSync } from "node:fs";
 import { Option, type Command } from "commander";
-import { CodecError, exitCodeOf, OffloadError, Scope, type ExitCode, type ObjectSpec } from "ebpf-assembler";
+import { CodecError, exitCodeOf, OffloadError, readElf, Scope, type ExitCode, type ObjectSpec } from "ebpf-assembler";
 import {
   HOOKS,
   install,
@@ -45,8 +45,6 @@ export interface ObjectSource {
 
 /** What the commands need from outside. */
 export interface LoaderCommands {
-  /** Reads an ELF object file. */
-  readonly readObject: (bytes: Uint8Array) => ObjectSpec;
   readonly sources?: readonly ObjectSource[];
   readonly io?: CliIo;
   readonly sys?: () => Sys;
@@ -90,14 +88,14 @@ interface LoadCommandOptions extends CommonOptions {
   readonly program?: string;
 }
 
-const readObjectFile = (path: string, read: LoaderCommands["readObject"]): ObjectSpec => {
+const readObjectFile = (path: string): ObjectSpec => {
   let bytes: Uint8Array;
   try {
     bytes = readFileSync(path);
   } catch (error) {
     throw new CodecError(`read object file ${path}`, -1, error instanceof Error ? error.message : String(error), error);
   }
-  return read(bytes);
+  return readElf(bytes);
 };
 
 const formatInstalled = (i: Installed): string =>
@@ -155,8 +153,8 @@ const formatFeature = (f: FeatureReport): string => {
 };
 
 /** Adds `load`, `unload`, `status` and `probe` to `program`. */
-export const addLoaderCommands = (program: Command, commands: LoaderCommands): void => {
-  const { io = processIo, readObject, sources = [], sys = linux } = commands;
+export const addLoaderCommands = (program: Command, commands: LoaderCommands = {}): void => {
+  const { io = processIo, sources = [], sys = linux } = commands;
   const json = () => new Option("-j, --json", "print facts as JSON");
   const bpffs = () => new Option("--bpffs <dir>", "BPF file system to pin in").default(BPFFS);
   const sourceNames = sources.map((s) => new Option(s.flags).attributeName());
@@ -180,7 +178,7 @@ export const addLoaderCommands = (program: Command, commands: LoaderCommands): v
       const at = sourceNames.findIndex((name) => options[name] !== undefined);
       const spec =
         options.obj !== undefined
-          ? readObjectFile(options.obj, readObject)
+          ? readObjectFile(options.obj)
           : (sources[at] as ObjectSource).read(String(given[0]), options);
       const { hook, bpffs: dir } = options;
       const how = { hook, bpffs: dir, ...(options.program === undefined ? {} : { program: options.program }) };

@@ -17,6 +17,7 @@ export * from "./net/packet-receiver.js";
 export * from "./net/packet-sender.js";
 export * from "./net/rtnl.js";
 export * from "./objects/batch.js";
+export * from "./objects/btf.js";
 export * from "./objects/context.js";
 export * from "./objects/map.js";
 export * from "./objects/object.js";

@@ -221,7 +221,9 @@ const installAt = (
   refused: Installed["refused"],
 ): Installed => {
   using scope = new Scope();
-  const object = scope.use(loadObject(sys, spec, hook === "offload" ? { ifindex: device.index } : {}));
+  // A stand-alone object: nobody changes its constants, and whoever looks at it later wants to see its flows.
+  const how = { freeze: true, types: hook !== "offload", ...(hook === "offload" ? { ifindex: device.index } : {}) };
+  const object = scope.use(loadObject(sys, spec, how));
   const program = object.program(choose(spec, hook, options.program) ?? "");
   const report = (via: Placed["via"], hasReplaced: boolean): Installed => ({
     interface: device.name,

@@ -26,12 +26,20 @@ const openNamespace = (sys: Sys, path: string, what: string): Fd => {
   );
 };
 
-/** As `ip netns add`: the directory must be a shared mount for namespaces to be seen from other mount namespaces. */
+/**
+ * As `ip netns add` does: the directory becomes a shared mount, so that names made here are seen in other mount
+ * namespaces. It must be bound to itself once only: every further bind of a shared mount doubles the number of mounts.
+ */
 const mountRunDir = (sys: Sys): void => {
   mkdirSync(RUN_DIR, { recursive: true, mode: 0o755 });
-  if (mount(sys, "", RUN_DIR, "none", MOUNT.SHARED | MOUNT.REC) >= 0) return;
-  check(mount(sys, RUN_DIR, RUN_DIR, "none", MOUNT.BIND | MOUNT.REC), `bind ${RUN_DIR} to itself`, "mount()");
-  check(mount(sys, "", RUN_DIR, "none", MOUNT.SHARED | MOUNT.REC), `share ${RUN_DIR}`, "mount()");
+  const share = (): number => mount(sys, "", RUN_DIR, "none", MOUNT.SHARED | MOUNT.REC);
+  let result = share();
+  if (result === -ERRNO.EINVAL) {
+    // No mount point yet.
+    check(mount(sys, RUN_DIR, RUN_DIR, "none", MOUNT.BIND | MOUNT.REC), `bind ${RUN_DIR} to itself`, "mount()");
+    result = share();
+  }
+  check(result, `share ${RUN_DIR}`, "mount()");
 };
 
 /**

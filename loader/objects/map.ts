@@ -49,6 +49,14 @@ export const readMapInfo = (sys: Sys, fd: number, what: string): MapInfo => {
   };
 };
 
+/** How to create a map, beyond its spec. */
+export interface CreateOptions {
+  /** Network device to hold the map, for offload; default: the host. */
+  readonly ifindex?: number;
+  /** BTF of key and value: a descriptor, and type ids in it. */
+  readonly types?: { readonly btfFd: number; readonly key: number; readonly value: number };
+}
+
 /** Layout of the hot buffer: three element attributes, then key, then value. */
 const HOT = { update: 0, lookup: ELEM.size, delete: 2 * ELEM.size, data: 3 * ELEM.size } as const;
 
@@ -105,10 +113,10 @@ export class BpfMap implements Disposable {
 
   /**
    * Creates a map and puts the entries of its spec in.
-   * @param ifindex - network device to hold the map, for offload; default: the host
    * @throws {@link SyscallError}; nothing stays behind
    */
-  static create(sys: Sys, spec: MapSpec, ifindex = 0): BpfMap {
+  static create(sys: Sys, spec: MapSpec, options: CreateOptions = {}): BpfMap {
+    const { ifindex = 0, types } = options;
     const what = `map "${spec.name}"`;
     const type = MAP_TYPES[spec.type];
     const number = bpf(
@@ -122,6 +130,9 @@ export class BpfMap implements Disposable {
         map_flags: spec.flags,
         map_name: spec.name,
         map_ifindex: ifindex,
+        ...(types === undefined
+          ? {}
+          : { btf_fd: types.btfFd, btf_key_type_id: types.key, btf_value_type_id: types.value }),
       },
       `create ${what} (${spec.type}, key ${spec.keySize}, value ${spec.valueSize}, ${spec.maxEntries} entries)`,
     );

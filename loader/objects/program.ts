@@ -85,7 +85,26 @@ export interface LoadOptions {
   readonly expectedAttachType?: number;
   /** Network device to offload to. */
   readonly ifindex?: number;
+  /** BTF: a descriptor, and `struct bpf_func_info` and `struct bpf_line_info` records that refer to it. */
+  readonly types?: { readonly btfFd: number; readonly funcInfo: Uint8Array; readonly lineInfo: Uint8Array };
 }
+
+/** Record sizes of func_info and line_info (uapi/linux/bpf.h). */
+const FUNC_INFO_SIZE = 8;
+const LINE_INFO_SIZE = 16;
+
+const typeValues = (types: LoadOptions["types"]): AttrValues<"PROG_LOAD"> =>
+  types === undefined
+    ? {}
+    : {
+        prog_btf_fd: types.btfFd,
+        func_info_rec_size: FUNC_INFO_SIZE,
+        func_info: types.funcInfo,
+        func_info_cnt: types.funcInfo.length / FUNC_INFO_SIZE,
+        line_info_rec_size: LINE_INFO_SIZE,
+        line_info: types.lineInfo,
+        line_info_cnt: types.lineInfo.length / LINE_INFO_SIZE,
+      };
 
 /** A copy of the code with the descriptors of `maps` in place of its map references. */
 export const relocate = (spec: ProgramSpec, maps: (name: string) => number): Uint8Array => {
@@ -185,6 +204,7 @@ export class Program implements Disposable {
       prog_name: spec.name,
       prog_ifindex: options.ifindex ?? 0,
       expected_attach_type: options.expectedAttachType ?? (spec.type === "xdp" ? ATTACH_TYPES.xdp : 0),
+      ...typeValues(options.types),
     };
     const what = `program "${spec.name}"`;
     let result = -ERRNO.EAGAIN;

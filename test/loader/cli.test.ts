@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
-import type { ObjectSpec } from "ebpf-assembler";
+import { writeElf, type ObjectSpec } from "ebpf-assembler";
 import { addLoaderCommands, FaultSys, Link, linux, Program, type Sys } from "libbpf-ts";
 import { checkNoLeaks, returning, unchecked } from "./fixtures.js";
 import { VethLab } from "./lab.js";
@@ -28,7 +28,7 @@ describe("addLoaderCommands()", () => {
       lab = new VethLab();
       dir = mkdtempSync(join(tmpdir(), "loader-cli-"));
       object = { license: "GPL", maps: [], programs: [returning("main", 2), returning("tc", -1, "sched_cls")] };
-      writeFileSync(join(dir, "f.o"), "object");
+      writeFileSync(join(dir, "f.o"), writeElf(object));
     });
     afterEach(() => {
       lab[Symbol.dispose]();
@@ -40,10 +40,6 @@ describe("addLoaderCommands()", () => {
       let code: number | undefined;
       const command = new Command("ofxdp").exitOverride().configureOutput({ writeErr: (text) => (err += text) });
       addLoaderCommands(command, {
-        readObject: (bytes) => {
-          assert.equal(new TextDecoder().decode(bytes), "object");
-          return object;
-        },
         sources: [{ flags: "--flows <file>", description: "flows", read: (file) => ({ ...object, license: file }) }],
         io: { out: (text) => (out += text), err: (text) => (err += text), exit: (c) => (code = c) },
         sys: () => on,
@@ -103,6 +99,8 @@ describe("addLoaderCommands()", () => {
       const { err, code } = load("--obj", join(dir, "absent.o"));
       assert.match(err, /^ofxdp load: Cannot read object file .*absent\.o: ENOENT/);
       assert.equal(code, 1);
+      writeFileSync(join(dir, "f.o"), "not an object");
+      assert.deepEqual(load(...obj()).code, 1);
     });
 
     it("exit 2 when there is nothing of ours to unload, and leave a foreign program alone", () => {
@@ -116,7 +114,11 @@ describe("addLoaderCommands()", () => {
     });
 
     it("exit 3 for a program that the verifier refuses, with the flow it came from", () => {
-      object = { ...object, programs: [unchecked("bad", { text: "priority=9,tcp actions=drop", file: "f", line: 2 })] };
+      const bad = {
+        ...object,
+        programs: [unchecked("bad", { text: "priority=9,tcp actions=drop", file: "f", line: 2 })],
+      };
+      writeFileSync(join(dir, "f.o"), writeElf(bad));
       const { err, code } = load(...obj());
       assert.match(
         err,

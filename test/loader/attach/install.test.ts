@@ -188,7 +188,8 @@ describe("install() and uninstall()", () => {
     });
 
     for (const hook of ["native", "tc"] as const)
-      it(`at ${hook} leave nothing behind, whichever step fails`, () => {
+      it(`at ${hook} leave nothing behind, whichever step fails`, function () {
+        this.timeout(120_000); // attaching and detaching wait for RCU many times
         const counting = new FaultSys(sys);
         put(object(XDP_PASS), hook, counting);
         const steps = counting.calls.filter((c) => !/^(close|munmap)/.test(c.call)).map((c) => c.call);
@@ -205,9 +206,9 @@ describe("install() and uninstall()", () => {
             failed++;
             assert.match(String(error), /ENOMEM/);
           }
-          // A refused program is loaded once more to learn why, and then succeeds.
+          // Refused types and programs are loaded once more to learn why, and then succeed.
           if (result !== undefined) {
-            assert.equal(call, "bpf(PROG_LOAD)");
+            assert.match(call, /LOAD/);
             remove();
           }
           assert.deepEqual(openFds(), before, `after a failure of step ${step}, ${call}`);

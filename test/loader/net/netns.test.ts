@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, readlinkSync } from "node:fs";
-import { ClosedError, failNth, FaultSys, linux, Netns, Rtnl } from "libbpf-ts";
+import { existsSync, readFileSync, readlinkSync } from "node:fs";
+import { ClosedError, failNth, FaultSys, linux, Netns, Rtnl, SyscallError } from "libbpf-ts";
 import { checkNoLeaks, openFds } from "../fixtures.js";
 
 const own = () => readlinkSync("/proc/thread-self/ns/net");
@@ -59,6 +59,21 @@ describe("Netns", () => {
     assert.equal(existsSync(`/var/run/netns/${name}`), false);
     assert.throws(() => Netns.open(sys, name), /Cannot open network namespace/);
     assert.throws(() => Netns.create(sys, "a/b"), /Bad network namespace name/);
+  });
+
+  it("create() mounts the directory of names at most once", () => {
+    const mounts = () =>
+      readFileSync("/proc/self/mountinfo", "utf8")
+        .split("\n")
+        .filter((line) => /run\/netns /.test(line));
+    for (let i = 0; i < 3; i++) Netns.create(sys, `loader-once-${process.pid}`)[Symbol.dispose]();
+    assert.equal(mounts().length, 1);
+    for (const errno of [1, 12])
+      assert.throws(
+        () => Netns.create(new FaultSys(sys, (call) => (call === "mount()" ? errno : 0)), `loader-once-${process.pid}`),
+        SyscallError,
+      );
+    assert.equal(mounts().length, 1);
   });
 
   it("create() leaves nothing behind, whichever of its steps fails", () => {
