@@ -422,6 +422,7 @@ const elfHeader = (sectionHeadersAt: number, sections: number, namesIndex: numbe
 /**
  * The ELF file of an object.
  *
+ * Programs are grouped by section, otherwise in their order; data sections come after other maps when read back.
  * Contents of maps are kept only for one-entry arrays (as `.rodata` with RDONLY_PROG, else `.data`); such a map can be
  * used by the address of its value only.
  *
