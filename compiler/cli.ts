@@ -5,9 +5,23 @@ import type { Command } from "commander";
 import { processIo, type Io } from "./cli/io.js";
 import { addParseFlows } from "./cli/parse-flows.js";
 import { addParseGroups } from "./cli/parse-groups.js";
+import { addReplay } from "./cli/replay.js";
+import { addTrace } from "./cli/trace.js";
+import type { MakeReplayEngine } from "./replay/engine.js";
 
-/** Adds every command of the compiler. @param io - for tests; default: the process */
-export const addCompilerCommands = (program: Command, io: Io = processIo): void => {
+/**
+ * Adds every command of the compiler.
+ *
+ * @param io - for tests; default: the process
+ * @param engines - what else `replay` can run packets through, by the names of `--engine`
+ */
+export const addCompilerCommands = (
+  program: Command,
+  io: Io = processIo,
+  engines: Readonly<Record<string, MakeReplayEngine>> = {},
+): void => {
   addParseFlows(program, io);
   addParseGroups(program, io);
+  addReplay(program, io, engines);
+  addTrace(program, io);
 };

@@ -167,10 +167,15 @@ export const formatFlowWords = (flow: FlowWords): string => {
   return formatMatch({ value: flow.map((word, i) => word & mask[i]!), mask }, { priority: DEFAULT_PRIORITY });
 };
 
-/** What a megaflow matches, in OVS's words for a match. */
-export const formatMegaflow = (flow: FlowWords, mask: FlowWords): string => {
+/** What a megaflow matches, in OVS's words for a match; some bits of the protocol alone, which OVS has no words for, last. */
+export const formatMegaflow = (flow: FlowWords, given: FlowWords): string => {
+  const proto = get(given, "nw_proto");
+  const isPartial = proto !== 0 && proto !== 0xff;
+  const mask = given.slice();
+  if (isPartial) set(mask, "nw_proto", 0);
   const match = formatMatch({ value: flow.map((word, i) => word & mask[i]!), mask }, { priority: DEFAULT_PRIORITY });
-  return `recirc_id=0,eth${match === "" ? "" : `,${match}`}`;
+  const some = isPartial ? `,nw_proto=${hex(get(flow, "nw_proto") & proto)}/${hex(proto)}` : "";
+  return `recirc_id=0,eth${match === "" ? "" : `,${match}`}${some}`;
 };
 
 /** `xdp`, or `tc: 2 outputs: XDP cannot clone`. */

@@ -1,0 +1,84 @@
+// From the files that a command is given to a switch.
+
+import { CompileError, OffloadError } from "ebpf-assembler";
+import { InvalidArgumentError } from "commander";
+import { parseFlowMods } from "../openflow/parse/flows.js";
+import { parseGroups } from "../openflow/parse/groups.js";
+import { PORT, type Action } from "../openflow/types.js";
+import { get } from "../openflow/flow.js";
+import { MAX_PORTS, portFromText } from "../openflow/ports.js";
+import { applyFlowMod } from "../pipeline/flow-mod.js";
+import { Switch, type FailMode } from "../pipeline/switch.js";
+import { visitActions } from "../pipeline/table.js";
+import { fileName, type Io } from "./io.js";
+
+export interface SwitchSource {
+  /** Path of the flows, `-` = standard input. */
+  readonly flows: string;
+  readonly groups?: string;
+  /** Ports of the switch; default: those that flows and groups name, and `seen`. */
+  readonly ports?: readonly number[];
+  /** Ports that packets come in by. */
+  readonly seen?: readonly number[];
+  readonly failMode?: FailMode;
+}
+
+/** `1,2,LOCAL` */
+export const parsePorts = (text: string): readonly number[] =>
+  text.split(",").map((word) => {
+    const port = portFromText(word.trim());
+    if (port === undefined || !isReal(port)) {
+      throw new InvalidArgumentError(`"${word}" is not a port: want numbers from 1 to ${MAX_PORTS - 1}, or LOCAL.`);
+    }
+    return port;
+  });
+
+const isReal = (port: number): boolean => (port > 0 && port < MAX_PORTS) || port === PORT.LOCAL;
+
+const portsOf = (actions: readonly Action[]): number[] => {
+  const ports: number[] = [];
+  visitActions(actions, (action) => {
+    if (action.kind === "output") ports.push(action.port);
+  });
+  return ports;
+};
+
+/** Every port that the tables and groups speak of. */
+const namedPorts = (sw: Switch): number[] => {
+  const ports = [...sw.rules()].flatMap((rule) => [
+    ...(get(rule.match.mask, "in_port") === 0 ? [] : [get(rule.match.value, "in_port")]),
+    ...portsOf(rule.actions),
+  ]);
+  for (const { group } of sw.groups()) {
+    for (const { actions, watchPort } of group.buckets) {
+      ports.push(...portsOf(actions), ...(watchPort === undefined ? [] : [watchPort]));
+    }
+  }
+  return ports;
+};
+
+/**
+ * Reads flows and groups into a switch.
+ *
+ * @throws CompileError with file and line for text that is wrong and flows that the switch refuses
+ */
+export const loadSwitch = (io: Io, source: SwitchSource): Switch => {
+  const sw = new Switch({ failMode: source.failMode ?? "standalone" });
+  if (source.groups !== undefined) {
+    for (const group of parseGroups(io.readText(source.groups), { file: fileName(source.groups) })) {
+      sw.addGroup(group, 0);
+    }
+  }
+  const file = fileName(source.flows);
+  for (const mod of parseFlowMods(io.readText(source.flows), { file })) {
+    try {
+      applyFlowMod(sw, mod, 0);
+    } catch (error) {
+      if (!(error instanceof OffloadError)) throw error;
+      throw new CompileError([{ file, line: mod.flow.source?.line ?? 1, column: 1, message: error.message }]);
+    }
+  }
+  const ports = source.ports ?? [...namedPorts(sw), ...(source.seen ?? [])].filter(isReal);
+  for (const number of new Set(ports)) sw.setPort({ number });
+  return sw;
+};
