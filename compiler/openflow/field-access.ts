@@ -289,8 +289,11 @@ export const matchField = (match: Match, field: FieldName, value: Uint8Array, ma
 /** Whether a match demands anything of a field. */
 export const matchesField = (match: Match, field: FieldName): boolean => {
   const { at, bits } = FIELD_PLACE[field];
-  for (let done = 0; done < bits; done += 16) {
-    if (getBits(match.mask, at + done, Math.min(16, bits - done)) !== 0) return true;
+  const end = at + bits;
+  for (let from = at; from < end;) {
+    const n = Math.min(32 - (from & 31), end - from);
+    if (getBits(match.mask, from, n) !== 0) return true;
+    from += n;
   }
   return false;
 };

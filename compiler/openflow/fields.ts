@@ -2,7 +2,8 @@
 // flow-key layout, help and manual read it. Names, aliases and properties are those of ovs-fields(7), OVS 3.1.
 //
 // A row describes a field twice: as a value (what is written in text and sent on the wire) and as a run of bits of the
-// flow. The two mostly coincide; `valueBits`, `valueShift` and the row comments say where they do not.
+// flow. The two mostly coincide; `valueBits`, `valueShift` and the row comments say where they do not. The file is as
+// long as the table is: a row per field, a line per property, nothing else.
 
 import type { Member } from "./flow.js";
 

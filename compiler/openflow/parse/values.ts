@@ -19,15 +19,30 @@ export interface FieldValue {
 const MAC = /^[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}$/;
 const IPV4 = /^[0-9]{1,3}(\.[0-9]{1,3}){3}$/;
 
+/** `size` bytes written in `base` with `separator` between them: a loop, as most flows hold several. */
+const separated = (text: string, separator: string, base: number, size: number): Uint8Array => {
+  const bytes = new Uint8Array(size);
+  let from = 0;
+  for (let i = 0; i < size; i++) {
+    const to = i === size - 1 ? text.length : text.indexOf(separator, from);
+    const value = Number.parseInt(text.slice(from, to), base);
+    // 256 and more, possible in IPv4 addresses only, must not pass for what is left of them in a byte.
+    if (value > 255) return new Uint8Array(0);
+    bytes[i] = value;
+    from = to + 1;
+  }
+  return bytes;
+};
+
 /** Six bytes, or undefined. */
 export const parseMac = (text: string): Uint8Array | undefined =>
-  MAC.test(text) ? Uint8Array.from(text.split(":"), (part) => Number.parseInt(part, 16)) : undefined;
+  MAC.test(text) ? separated(text, ":", 16, 6) : undefined;
 
 /** Four bytes, or undefined. */
 export const parseIpv4 = (text: string): Uint8Array | undefined => {
   if (!IPV4.test(text)) return undefined;
-  const parts = text.split(".").map(Number);
-  return parts.every((part) => part <= 255) ? Uint8Array.from(parts) : undefined;
+  const bytes = separated(text, ".", 10, 4);
+  return bytes.length === 4 ? bytes : undefined;
 };
 
 /** Sixteen bytes of an address in RFC 4291 text form, or undefined. */

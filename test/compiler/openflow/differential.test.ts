@@ -3,7 +3,18 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { CARRIED_BY, formatFlowMod, parseFlowLines, parseFlowMods, PROTOCOL, type FlowMod } from "#compiler";
+import {
+  CARRIED_BY,
+  formatActions,
+  formatFlowMod,
+  formatMatch,
+  parseFlow,
+  parseFlowLines,
+  parseFlowMods,
+  parseFlows,
+  PROTOCOL,
+  type FlowMod,
+} from "#compiler";
 import { randomTable } from "../../support/random-flows.js";
 import { Random } from "../../support/random.js";
 
@@ -198,6 +209,16 @@ describe("flow text against ovs-ofctl", function () {
       assert.ok(compare(version, allowed, flows, `seed ${seed}`) > 100);
     });
   }
+
+  it("formatMatch() and formatActions() print what parseFlow() reads back", () => {
+    const random = new Random(Number(process.env["SEED"] ?? 2));
+    const flows = parseFlows(randomTable(random, { nTables: 5, nFlows: 500, groups: [1] }).join("\n"));
+    for (const { table, match, actions, source } of flows) {
+      const text = `table=${table},${formatMatch(match)},actions=${formatActions(actions)}`;
+      const again = parseFlow(text);
+      assert.deepEqual({ match: again.match, actions: again.actions }, { match, actions }, `${source!.text}\n${text}`);
+    }
+  });
 
   it(`formatFlowMod() gives the text of the lowest version that can carry a flow (${CORNERS.length} flows)`, () => {
     const every = Object.keys(VERSIONS).join(",");
