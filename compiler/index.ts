@@ -5,6 +5,7 @@ export * from "./cli.js";
 export * from "./datapath/abi.js";
 export * from "./datapath/compile.js";
 export * from "./datapath/key.js";
+export * from "./datapath/mask.js";
 export * from "./datapath/plan.js";
 export * from "./emit/bpf/index.js";
 export * from "./ir/index.js";

@@ -23,4 +23,5 @@ export * from "./ports/offloads.js";
 export * from "./ports/peer-netns.js";
 export * from "./ports/port-spec.js";
 export * from "./ports/port-table.js";
+export * from "./replay/kernel-lab.js";
 export * from "./slow-path.js";

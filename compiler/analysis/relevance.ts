@@ -24,6 +24,7 @@ const HASH: readonly Member[] = [
   "vlan0_tci",
   "vlan1_tci",
   "nw_proto",
+  "nw_frag",
   "nw_src",
   "nw_dst",
   "ipv6_src",

@@ -1,16 +1,16 @@
-// Emits action shapes: straight code for a list of actions, their arguments read from the megaflow's value.
+// Emits action shapes: straight code for a list of actions, their arguments read from the stack, where the look-up has put them.
 //
 // A shape first checks every header that it will touch and leaves for user space while nothing has been changed yet: packets
 // that are odd in any way (truncated headers, later fragments whose checksum lies elsewhere, IPv6 extension headers) are
 // rewritten there. After that a failed check can only be the verifier's worry, and drops.
 
 import type { IrBuilder } from "../ir/builder.js";
-import type { BlockId, VReg } from "../ir/types.js";
+import type { BlockId, Slot, VReg } from "../ir/types.js";
 import { ETH_TYPE, IP_PROTO, arp, ethernet, icmp, ipv4, ipv6, tcp, udp, vlan } from "../packet/headers.js";
 import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
-import { MAPS, VALUE } from "./abi.js";
+import { MAPS } from "./abi.js";
 import { updatedChecksum } from "./checksum.js";
-import { be16, be32, pieces, sizeOf } from "./emit.js";
+import { be16, be32, forget, pieces, sizeOf, type Emit } from "./emit.js";
 import { TARGET_SIZE, type Shape } from "./plan.js";
 
 type SetAction = Extract<DpAction, { kind: "set" }>;
@@ -41,7 +41,9 @@ const SET_LAYER: Readonly<Partial<Record<SetTarget, Layer>>> = {
 /** Where the program is while it applies one shape. `data` and `dataEnd` are read anew after calls that move the packet. */
 interface Rewrite {
   readonly b: IrBuilder;
-  readonly value: VReg;
+  readonly scratch: Slot;
+  /** Arguments, by the offsets of the shape. */
+  readonly args: Slot;
   readonly len: VReg;
   readonly data: VReg;
   readonly dataEnd: VReg;
@@ -93,6 +95,7 @@ const findL3 = (w: Rewrite): void => {
     b.place(tagged);
   }
   b.place(found);
+  forget(w, w.l3);
 };
 
 const checkIpv4 = (w: Rewrite, withL4: boolean): void => {
@@ -147,6 +150,8 @@ const checkL4 = (w: Rewrite, size: VReg): void => {
     b.place(next);
   }
   b.place(checked);
+  forget(w, w.l4);
+  forget(w, w.proto);
 };
 
 const checkArp = (w: Rewrite): void => {
@@ -158,8 +163,8 @@ const checkArp = (w: Rewrite): void => {
 
 /** Copies an argument over packet bytes. */
 const put = (w: Rewrite, target: VReg, off: number, arg: number, bytes: number): void => {
-  for (const piece of pieces(0, bytes)) {
-    const part = w.b.load(sizeOf(piece.bytes), w.value, arg + piece.at, "arg");
+  for (const piece of pieces(arg, bytes)) {
+    const part = w.b.load(sizeOf(piece.bytes), w.args, arg + piece.at, "arg");
     w.b.store(sizeOf(piece.bytes), target, off + piece.at, part);
   }
 };
@@ -228,7 +233,7 @@ const setIpv4Address = (w: Rewrite, off: number, arg: number): void => {
   const { b } = w;
   const l3 = at(w, w.l3, ipv4.minBytes);
   const before = b.load("u32", l3, off, "old");
-  const after = b.load("u32", w.value, arg, "new");
+  const after = b.load("u32", w.args, arg, "new");
   const check = b.load("u16", l3, ipv4.fields.checksum.byteOffset, "check");
   b.store("u32", l3, off, after);
   b.store("u16", l3, ipv4.fields.checksum.byteOffset, updatedChecksum(b, check, [[before, after]]));
@@ -241,7 +246,7 @@ const setIpv6Address = (w: Rewrite, off: number, arg: number): void => {
   const changes: [VReg, VReg][] = [];
   for (let i = 0; i < 16; i += 4) {
     const before = b.load("u32", l3, off + i, "old");
-    const after = b.load("u32", w.value, arg + i, "new");
+    const after = b.load("u32", w.args, arg + i, "new");
     b.store("u32", l3, off + i, after);
     changes.push([before, after]);
   }
@@ -254,7 +259,7 @@ const setIpv6Class = (w: Rewrite, arg: number): void => {
   const l3 = at(w, w.l3, ipv6.minBytes);
   const host = b.swap(16, b.load("u16", l3, 0, "first"), "first");
   const kept = b.alu("and", host, 0xf00f, "kept");
-  const tos = b.alu("lsh", b.load("u8", w.value, arg, "tos"), 4, "tos");
+  const tos = b.alu("lsh", b.load("u8", w.args, arg, "tos"), 4, "tos");
   b.store("u16", l3, 0, b.swap(16, b.alu("or", kept, tos), "first"));
 };
 
@@ -262,7 +267,7 @@ const setIpv6Label = (w: Rewrite, arg: number): void => {
   const { b } = w;
   const l3 = at(w, w.l3, ipv6.minBytes);
   const kept = b.alu("and", b.load("u32", l3, 0, "first"), be32(0xfff00000 | 0), "kept", 32);
-  const label = b.alu("and", b.load("u32", w.value, arg, "label"), be32(0x000fffff), "label", 32);
+  const label = b.alu("and", b.load("u32", w.args, arg, "label"), be32(0x000fffff), "label", 32);
   b.store("u32", l3, 0, b.alu("or", kept, label, "first", 32));
 };
 
@@ -270,7 +275,7 @@ const setPort = (w: Rewrite, off: number, arg: number): void => {
   const { b } = w;
   const p = at(w, w.l4, off + 2);
   const before = b.load("u16", p, off, "old");
-  const after = b.load("u16", w.value, arg, "new");
+  const after = b.load("u16", w.args, arg, "new");
   b.store("u16", p, off, after);
   fixL4(w, [[before, after]], 2, false);
 };
@@ -280,7 +285,7 @@ const setIcmp = (w: Rewrite, off: 0 | 1, arg: number): void => {
   const { b } = w;
   const p = at(w, w.l4, icmp.minBytes);
   const before = b.load("u16", p, 0, "old");
-  const byte = b.load("u8", w.value, arg, "new");
+  const byte = b.load("u8", w.args, arg, "new");
   const after =
     off === 0
       ? b.alu("or", b.alu("and", before, 0xff00), byte, "new")
@@ -316,7 +321,7 @@ const SETTERS: Readonly<Partial<Record<SetTarget, (w: Rewrite, action: SetAction
     if (action.family === "ipv6") return setIpv6Class(w, arg);
     // The word is version and IHL, then TOS: the high byte as loaded.
     putIpv4Word(w, 0, (old) =>
-      w.b.alu("or", w.b.alu("and", old, 0x00ff), w.b.alu("lsh", w.b.load("u8", w.value, arg, "tos"), 8), "new"),
+      w.b.alu("or", w.b.alu("and", old, 0x00ff), w.b.alu("lsh", w.b.load("u8", w.args, arg, "tos"), 8), "new"),
     );
   },
   nw_ttl: (w, action, arg) => {
@@ -326,7 +331,7 @@ const SETTERS: Readonly<Partial<Record<SetTarget, (w: Rewrite, action: SetAction
     }
     // The word is TTL, then protocol: TTL is the low byte as loaded.
     putIpv4Word(w, ipv4.fields.ttl.byteOffset, (old) =>
-      w.b.alu("or", w.b.alu("and", old, 0xff00), w.b.load("u8", w.value, arg, "ttl"), "new"),
+      w.b.alu("or", w.b.alu("and", old, 0xff00), w.b.load("u8", w.args, arg, "ttl"), "new"),
     );
   },
   tp_src: (w, _, arg) => setPort(w, 0, arg),
@@ -344,8 +349,8 @@ const moveMacs = (w: Rewrite, from: number): VReg[] => {
 const pushVlan = (w: Rewrite, arg: number): void => {
   const { b } = w;
   if (b.hook === "tc") {
-    const tpid = b.swap(16, b.load("u16", w.value, arg, "tpid"), "tpid");
-    const tci = b.load("u16", w.value, arg + 2, "tci");
+    const tpid = b.swap(16, b.load("u16", w.args, arg, "tpid"), "tpid");
+    const tci = b.load("u16", w.args, arg + 2, "tci");
     const result = b.call("skb_vlan_push", ["ctx", tpid, tci]);
     b.unless("ne", result, 0, w.drop);
     reload(w);
@@ -357,8 +362,8 @@ const pushVlan = (w: Rewrite, arg: number): void => {
   const macs = moveMacs(w, vlan.minBytes);
   const p = at(w, 0, ethernet.minBytes + vlan.minBytes);
   macs.forEach((word, i) => b.store("u32", p, 4 * i, word));
-  b.store("u16", p, 12, b.swap(16, b.load("u16", w.value, arg, "tpid"), "tpid"));
-  b.store("u16", p, 14, b.swap(16, b.load("u16", w.value, arg + 2, "tci"), "tci"));
+  b.store("u16", p, 12, b.swap(16, b.load("u16", w.args, arg, "tpid"), "tpid"));
+  b.store("u16", p, 14, b.swap(16, b.load("u16", w.args, arg + 2, "tci"), "tci"));
 };
 
 const popVlan = (w: Rewrite): void => {
@@ -381,7 +386,7 @@ const XDP_REDIRECT_FAILED = 1; // XDP_DROP: verdict of redirect_map when the por
 
 const output = (w: Rewrite, arg: number, last: boolean): void => {
   const { b } = w;
-  const ifindex = b.load("u32", w.value, arg, "ifindex");
+  const ifindex = b.load("u32", w.args, arg, "ifindex");
   if (!last) {
     b.call("clone_redirect", ["ctx", ifindex, 0]);
     reload(w);
@@ -410,14 +415,14 @@ const layersOf = (actions: readonly DpAction[]): { layer: Layer; family: SetActi
 
 /**
  * Emits one shape that the hook carries (see pipeline/carriers.ts); every path ends.
- * @param value - the megaflow's value
+ * @param args - the megaflow's arguments
  * @param packet - data and dataEnd as they are now; registers of the caller that the shape may overwrite
  */
 export const emitShape = (
   b: IrBuilder,
   shape: Shape,
-  value: VReg,
-  packet: { data: VReg; dataEnd: VReg; len: VReg },
+  args: Slot,
+  packet: Pick<Emit, "data" | "dataEnd" | "len" | "scratch">,
   slow: BlockId,
   drop: BlockId,
 ): void => {
@@ -429,7 +434,7 @@ export const emitShape = (
   const actions = shape.example.slice(0, lastOutput + 1);
   const w: Rewrite = {
     b,
-    value,
+    args,
     ...packet,
     l3: b.reg("l3_off"),
     l4: b.reg("l4_off"),
@@ -439,13 +444,14 @@ export const emitShape = (
   };
   const { layer, family } = layersOf(actions);
   if (layer !== "l2") {
+    b.mov(w.l4, 0);
     findL3(w);
     if (family === "arp") checkArp(w);
     else if (family === "ipv6") checkIpv6(w, layer === "l4");
     else checkIpv4(w, layer === "l4");
   }
   actions.forEach((action, i) => {
-    const arg = VALUE.args + shape.offsets[i]!;
+    const arg = shape.offsets[i]!;
     switch (action.kind) {
       case "set":
         SETTERS[action.target]?.(w, action, arg);
@@ -473,10 +479,11 @@ const moveL3 = (w: Rewrite, by: number): void => {
   if (b.hook === "xdp") {
     b.aluTo("add", w.l3, by);
     b.aluTo("add", w.l4, by);
-    return;
+    forget(w, w.l3);
+  } else {
+    b.aluTo("sub", w.l4, w.l3);
+    findL3(w);
+    b.aluTo("add", w.l4, w.l3);
   }
-  const before = b.value("l3_before", w.l3);
-  findL3(w);
-  b.aluTo("add", w.l4, w.l3);
-  b.aluTo("sub", w.l4, before);
+  forget(w, w.l4);
 };

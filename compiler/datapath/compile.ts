@@ -17,7 +17,7 @@ import { runPasses } from "../passes/index.js";
 import { TARGETS } from "../targets/index.js";
 import { refusal } from "../pipeline/carriers.js";
 import { emitShape } from "./actions.js";
-import { CONTROL, MAPS, OVS_PACKET_CMD, SHAPE_DROP, VALUE } from "./abi.js";
+import { CONTROL, MAPS, OVS_PACKET_CMD, SHAPE_DROP } from "./abi.js";
 import type { Emit } from "./emit.js";
 import { emitLookup } from "./lookup.js";
 import { emitParser } from "./parse.js";
@@ -76,17 +76,16 @@ export const buildMain = (plan: DatapathPlan, hook: Hook): Program => {
   };
   if (hook === "tc") pullHeaders(e);
   emitParser(e);
-  const value = emitLookup(e, countedBytes(e), miss);
+  const { shape: number, args } = emitLookup(e, countedBytes(e), miss);
   // Read again: paths through the parser differ in how many bytes they have checked, and should be verified once from here.
   b.mov(e.data, b.ctx("data"));
   b.mov(e.dataEnd, b.ctx("data_end"));
-  const number = b.load("u32", value, VALUE.shape, "shape");
   b.unless("eq", number, SHAPE_DROP, drop);
   for (const shape of plan.shapes) {
     if (refusal(hook, shape.example) !== undefined) continue;
     const next = b.block("next_shape");
     b.unless("ne", number, shape.id, next);
-    emitShape(b, shape, value, e, slow, drop);
+    emitShape(b, shape, args, e, slow, drop);
     b.place(next);
   }
   b.jump(slow);

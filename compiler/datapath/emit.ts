@@ -97,9 +97,9 @@ export const need = (e: Emit, pointer: VReg, bytes: number, otherwise: BlockId, 
  * here on. Stores of two halves make it lose track of what a stack word holds; the whole word is read back. `value` must
  * be below 16,384 (the verifier bounds packet offsets by 65,535, headers included) and keeps its value.
  */
-export const forget = (e: Emit, value: VReg): void => {
-  e.b.store("u32", e.scratch, 0, value);
-  e.b.store("u32", e.scratch, 4, 0);
-  e.b.loadTo(value, "u64", e.scratch, 0);
-  e.b.aluTo("and", value, 0x3fff);
+export const forget = ({ b, scratch }: Pick<Emit, "b" | "scratch">, value: VReg): void => {
+  b.store("u32", scratch, 0, value);
+  b.store("u32", scratch, 4, 0);
+  b.loadTo(value, "u64", scratch, 0);
+  b.aluTo("and", value, 0x3fff);
 };

@@ -1,6 +1,7 @@
 // Emits the look-up of the megaflow cache: one subtable after the other, its mask and word indices as constants, each
 // with its own compact key; the first that has the packet's key wins (megaflows never overlap with different actions).
 
+import { roundUp } from "ebpf-assembler";
 import type { BlockId, Slot, VReg } from "../ir/types.js";
 import { VALUE } from "./abi.js";
 import type { Emit } from "./emit.js";
@@ -43,16 +44,22 @@ const lookUp = (e: Emit, table: Subtable, compact: Slot): VReg => {
   return b.call("map_lookup_elem", [{ map: table.map }, { at: compact, off: 0 }], "map_value");
 };
 
+/** What a hit leaves: the number of the action shape, and the arguments on the stack. */
+export interface Hit {
+  readonly shape: VReg;
+  readonly args: Slot;
+}
+
 /**
- * Emits all look-ups; goes on in the current block with a hit, its packet counted.
- * @returns the megaflow's value
+ * Emits all look-ups; goes on in the current block with a hit, its packet counted. The arguments are copied to the stack:
+ * the verifier keeps pointers into different maps apart, and would walk all shapes once for every subtable.
  */
-export const emitLookup = (e: Emit, bytes: VReg, miss: BlockId): VReg => {
-  const { b } = e;
-  const compact = b.slot("compact_key", e.plan.key.size);
+export const emitLookup = (e: Emit, bytes: VReg, miss: BlockId): Hit => {
+  const { b, plan } = e;
+  const compact = b.slot("compact_key", plan.key.size);
   const value = b.reg("megaflow", "map_value");
   const hit = b.block("hit");
-  for (const table of [...e.plan.subtables, e.plan.exact]) {
+  for (const table of [...plan.subtables, plan.exact]) {
     b.mov(value, lookUp(e, table, compact));
     b.unless("ne", value, 0, hit);
   }
@@ -60,5 +67,9 @@ export const emitLookup = (e: Emit, bytes: VReg, miss: BlockId): VReg => {
   b.place(hit);
   b.atomicAdd("u64", value, VALUE.packets, b.value("one", 1));
   b.atomicAdd("u64", value, VALUE.bytes, bytes);
-  return value;
+  const shape = b.load("u32", value, VALUE.shape, "shape");
+  const size = Math.max(0, ...plan.shapes.map((s) => s.argsSize));
+  const args = b.slot("args", Math.max(8, roundUp(size, 8)));
+  for (let at = 0; at < size; at += 8) b.store("u64", args, at, b.load("u64", value, VALUE.args + at, "args"));
+  return { shape, args };
 };

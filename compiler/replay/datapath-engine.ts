@@ -19,6 +19,7 @@ import {
   subtable,
   type Subtable,
 } from "../datapath/key.js";
+import { lookupMask } from "../datapath/mask.js";
 import { numberShapes, plan, putArgs, shapeIdOf, type DatapathPlan, type Shape } from "../datapath/plan.js";
 import type { Hook } from "../ir/types.js";
 import { newFlow, type Member } from "../openflow/flow.js";
@@ -204,20 +205,22 @@ export class DatapathEngine implements Disposable {
 
   /** Puts the megaflow of `this.#flow` in. */
   #install(ifindex: number, translation: Translation): void {
-    for (const member of missingMembers(this.#plan.key, translation.mask)) {
+    const wanted = lookupMask(this.#flow, translation.mask);
+    const missing = missingMembers(this.#plan.key, wanted);
+    for (const member of missing) {
       this.#members.add(member);
       // Masks are of the old layout; they come back with their next packets.
       this.#masks.clear();
       this.#wanting = Math.max(this.#wanting, this.#patience);
     }
-    if (missingMembers(this.#plan.key, translation.mask).length > 0) return;
+    if (missing.length > 0) return;
     const { actions } = translation;
     const text = shapeOf(actions);
     if (actions.length > 0 && refusal(this.hook, actions) === undefined && !this.#shapes.has(text)) {
       this.#shapes.set(text, actions);
       this.#wanting ||= 1;
     }
-    const mask = keyMask(this.#plan.key, translation.mask);
+    const mask = keyMask(this.#plan.key, wanted);
     const id = maskId(mask);
     if (!this.#masks.has(id) && this.#masks.size < MAX_MASKS && keyLayout(this.#members).size === this.#plan.key.size) {
       this.#masks.set(id, mask);

@@ -10,6 +10,7 @@
 
 import {
   keyLayout,
+  lookupMask,
   missingMembers,
   plan as planOf,
   putArgs,
@@ -171,7 +172,7 @@ export class MegaflowCache {
    * @returns the megaflow, or undefined when it cannot be cached (now)
    */
   install(flow: FlowWords, ifindex: number, translation: Translation, nowMs: number): Ukey | undefined {
-    const maskClass = this.classOf(translation.mask);
+    const maskClass = this.classOf(lookupMask(flow, translation.mask));
     if (maskClass === undefined) {
       this.nNotInstalled++;
       return undefined;

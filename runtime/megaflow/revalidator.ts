@@ -4,7 +4,7 @@
 // It runs on the event loop in slices, so that upcalls are never kept waiting for long. A round begins every 500 ms, at
 // once when the tables changed, and at the latest as long after the last one as that one took.
 
-import { expireRules, translate, type Switch } from "#compiler";
+import { expireRules, lookupMask, translate, type Switch } from "#compiler";
 import { monotonicMs } from "../clock.js";
 import { hasExtraBits, type Ukey } from "./ukey.js";
 import type { MegaflowCache } from "./cache.js";
@@ -172,7 +172,7 @@ export class Revalidator implements Disposable {
       return;
     }
     const translation = translate(this.sw, ukey.flow);
-    if (hasExtraBits(translation.mask, ukey.maskClass.mask)) this.cache.remove(ukey, "flow-wildcarded");
+    if (hasExtraBits(lookupMask(ukey.flow, translation.mask), ukey.maskClass.mask)) this.cache.remove(ukey, "flow-wildcarded");
     else this.cache.refresh(ukey, translation);
   }
 
