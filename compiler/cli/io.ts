@@ -24,7 +24,8 @@ export const processIo: Io = {
     try {
       return readFileSync(path === "-" ? STDIN : path, "utf8");
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      // "ENOENT: no such file or directory, open 'x'": the file is named already.
+      const reason = error instanceof Error ? error.message.replace(/, \w+( '.*')?$/, "") : String(error);
       throw new CodecError(`read ${fileName(path)}`, -1, reason, error);
     }
   },

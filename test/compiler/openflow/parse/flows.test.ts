@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { CompileError } from "ebpf-assembler";
 import { formatFlowMod, get, parseFlow, parseFlowLines, parseFlowMods, parseFlows, PORT } from "#compiler";
+import { randomTable } from "../../../support/random-flows.js";
+import { Random } from "../../../support/random.js";
 
 /** The one complaint about a flow: `COLUMN: message`. */
 const complaint = (text: string): string => {
@@ -119,6 +121,25 @@ describe("parseFlowMods()", () => {
 });
 
 describe("parseFlowLines()", () => {
+  it("takes or refuses damaged flows at a place within the line, and never fails otherwise", () => {
+    const random = new Random(7);
+    const alphabet = "0123456789abcdefx:/.,=()[]->+|_ $";
+    const damage = (flow: string): string => {
+      const at = random.below(flow.length);
+      const letter = alphabet[random.below(alphabet.length)]!;
+      return flow.slice(0, at) + random.pick([letter, "", flow[at]! + letter]) + flow.slice(at + 1);
+    };
+    const flows = Array.from({ length: 20 }, () => randomTable(random, { nTables: 3, nFlows: 100 })).flat();
+    const results = parseFlowLines(flows.map((flow) => damage(damage(flow))).join("\n"));
+    for (const { line, value, error } of results) {
+      if (value !== undefined) formatFlowMod(value);
+      for (const { column } of error?.diagnostics ?? []) {
+        assert.ok(column >= 1 && column <= line.text.length + 1, `column ${column} of ${line.text}`);
+      }
+    }
+    assert.ok(results.some((r) => r.error !== undefined) && results.some((r) => r.error === undefined));
+  });
+
   it("parses 10,000 flows in a second of computing", () => {
     const line = (i: number) =>
       `table=${i % 200},priority=${i},tcp,in_port=${i % 40},dl_src=00:11:22:33:44:55,nw_src=10.0.${(i >> 8) & 255}.${i & 255},` +
