@@ -25,6 +25,7 @@ export * from "./objects/pins.js";
 export * from "./objects/program.js";
 export * from "./objects/ring-buffer.js";
 export * from "./objects/verifier.js";
+export * from "./sys/ancestors.js";
 export * from "./sys/cpus.js";
 export * from "./sys/errors.js";
 export * from "./sys/fault.js";

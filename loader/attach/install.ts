@@ -1,7 +1,7 @@
 // Attaches an object to interfaces so that it stays without a process, finds it again, and takes it away.
 //
 // Everything is in one directory of pins per interface: `link` holds the attachment (a cls_bpf filter needs none), `program`
-// the program, `map_NAME` each map. Interfaces of other network namespaces than init's carry the namespace's inode in the
+// the program, `map_NAME` each map. Interfaces of other network namespaces than the system's carry its inode in the
 // directory name. What is attached without such pins belongs to somebody else and is never touched.
 
 import { readlinkSync, rmdirSync } from "node:fs";
@@ -12,6 +12,7 @@ import { Rtnl } from "../net/rtnl.js";
 import { loadObject, type LoadedObject } from "../objects/object.js";
 import { BPFFS, isBpffs, mountBpffs, PinDirectory, unmountEmptyBpffs, type Pinnable } from "../objects/pins.js";
 import { Program } from "../objects/program.js";
+import { ancestorNamespaces } from "../sys/ancestors.js";
 import { SyscallError } from "../sys/errors.js";
 import type { Sys } from "../sys/sys.js";
 import { TcFilter } from "./clsact.js";
@@ -87,12 +88,7 @@ export interface Installed {
 /** Path of the pins of one interface of the current network namespace. Dots are not allowed in a BPF file system. */
 const pinPath = (name: string, bpffs: string): string => {
   const own = readlinkSync("/proc/thread-self/ns/net");
-  let isInitial = true;
-  try {
-    isInitial = readlinkSync("/proc/1/ns/net") === own;
-  } catch {
-    // Not allowed to see init's: then this is the only one there is.
-  }
+  const isInitial = (ancestorNamespaces("net").at(-1) ?? own) === own;
   const escaped = name.replace(/[%.]/g, (c) => `%${c.charCodeAt(0).toString(16)}`);
   return join(bpffs, PIN_ROOT, isInitial ? escaped : `${escaped}@${/\d+/.exec(own)?.[0] ?? ""}`);
 };

@@ -7,6 +7,7 @@ import { mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, rmdirSy
 import { basename, dirname, join } from "node:path";
 import { NotSupportedError, RangeViolation } from "ebpf-assembler";
 import { Link } from "../attach/link.js";
+import { ancestorNamespaces } from "../sys/ancestors.js";
 import { check } from "../sys/errors.js";
 import { mount, unmount } from "../sys/mount.js";
 import type { Sys } from "../sys/sys.js";
@@ -31,17 +32,14 @@ export const isBpffs = (path: string): boolean => {
 
 /** In a private mount namespace a mount would vanish with the process and take the pins along. */
 const isMountNamespaceShared = (): boolean => {
-  try {
-    return readlinkSync("/proc/1/ns/mnt") === readlinkSync("/proc/self/ns/mnt");
-  } catch {
-    return true; // not allowed to see: nothing speaks against it
-  }
+  const own = readlinkSync("/proc/self/ns/mnt");
+  return ancestorNamespaces("mnt").every((namespace) => namespace === own);
 };
 
 /**
  * Mounts a BPF file system at `path` unless there is one.
  * @returns whether it mounted
- * @throws {@link NotSupportedError} in a mount namespace other than init's, {@link SyscallError}
+ * @throws {@link NotSupportedError} in a mount namespace other than that of its ancestors, {@link SyscallError}
  */
 export const mountBpffs = (sys: Sys, path: string = BPFFS): boolean => {
   if (isBpffs(path)) return false;

@@ -142,8 +142,13 @@ export class RingBuffer implements Disposable {
     const turn = (): void => {
       if (this.closed) return;
       if (awake !== undefined) Atomics.store(awake, 0, 1);
-      const count = this.drain(onRecord, limit);
-      if (count > 0) onDrained?.(count);
+      try {
+        const count = this.drain(onRecord, limit);
+        if (count > 0) onDrained?.(count);
+      } catch (error) {
+        if (awake !== undefined) Atomics.store(awake, 0, 0); // the process may survive it: let it be woken
+        throw error;
+      }
       if (awake === undefined || this.closed || this.pendingBytes > 0) return; // level-triggered: comes again at once
       Atomics.store(awake, 0, 0);
       // A producer may have read the word before it was cleared and reserved after the ring was seen empty.

@@ -177,6 +177,19 @@ describe("install() and uninstall()", () => {
       assert.throws(remove, NotInstalledError);
     });
 
+    it("keep interfaces of the same name in other namespaces apart", () => {
+      using other = new VethLab();
+      put(object(XDP_PASS), "native");
+      other.b.ns.run(() => install(sys, object(XDP_PASS), "b", { hook: "generic", bpffs: root }));
+      assert.equal(readdirSync(join(root, "ofxdp")).length, 2);
+      remove();
+      assert.deepEqual(
+        other.b.ns.run(() => statusOf(sys, other.b.rtnl, "b", root)).programs.map((p) => [p.hook, p.isOurs]),
+        [["generic", true]],
+      );
+      other.b.ns.run(() => uninstall(sys, "b", root));
+    });
+
     it("refuse an object without a program for the hook, and an interface that is not there", () => {
       const spec = { ...object(XDP_PASS), programs: [returning("only", XDP_PASS)] };
       assert.throws(() => put(spec, "tc"), /the object has no sched_cls program/);

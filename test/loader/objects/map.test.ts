@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { MAP_FLAGS, RangeViolation } from "ebpf-assembler";
 import { BpfMap, ClosedError, FaultSys, linux, possibleCpus, SyscallError, UPDATE_FLAGS } from "libbpf-ts";
 import { checkNoLeaks, mapSpec, u32, u64 } from "../fixtures.js";
@@ -116,6 +117,20 @@ describe("BpfMap", () => {
         e instanceof SyscallError && /^Cannot create map "bad" .*bpf\(MAP_CREATE\): EINVAL/.test(e.message),
     );
     assert.throws(() => BpfMap.create(sys, mapSpec("a name too long!")), /Bad kernel object name/);
+  });
+
+  it("create() as another user reports a missing privilege", () => {
+    const script = `
+      import { BpfMap, linux } from "libbpf-ts";
+      process.setuid(65534);
+      try { BpfMap.create(linux(), ${JSON.stringify(mapSpec("denied"))}); }
+      catch (error) { console.log(error.exitCode, error.code, error.message); }
+    `;
+    const args = ["--input-type=module", "-e", script];
+    assert.match(
+      execFileSync(process.execPath, args, { encoding: "utf8" }),
+      /^4 EPRIVILEGE Cannot create map "denied" .*EPERM .*needs root/,
+    );
   });
 
   it("create() reports a missing privilege as exit status 4", () => {

@@ -69,6 +69,19 @@ describe("PinDirectory", () => {
     pins.remove();
   });
 
+  it("mountBpffs() refuses a private mount namespace, where pins would vanish with the process", () => {
+    const script = `
+      import { linux, mountBpffs } from "libbpf-ts";
+      try { mountBpffs(linux(), ${JSON.stringify(join(root, "..", "loader-private"))}); }
+      catch (error) { console.log(error.exitCode, error.message); }
+    `;
+    const args = ["--mount", process.execPath, "--input-type=module", "-e", script];
+    assert.match(
+      execFileSync("unshare", args, { encoding: "utf8" }),
+      /^4 A BPF file system at .*private mount namespace is not supported: .*nsenter --net/,
+    );
+  });
+
   it("unmountEmptyBpffs() leaves a file system that is in use or somebody else's", () => {
     const pins = PinDirectory.create(sys, join(root, "used"));
     assert.equal(unmountEmptyBpffs(sys, root), false);

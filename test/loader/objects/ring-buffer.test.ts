@@ -172,6 +172,20 @@ describe("RingBuffer", () => {
     ring.follow(take)[Symbol.dispose]();
   });
 
+  it("follow() can be stopped, and the ring closed, from inside the callback", async () => {
+    produce(3);
+    const following = ring.follow((memory, at, size) => {
+      take(memory, at, size);
+      if (got.length < 2) return;
+      following[Symbol.dispose]();
+    });
+    await arrived(3);
+    await sleep(5);
+    produce(1);
+    await sleep(20);
+    checkSequence(3);
+  });
+
   it("throws after it was closed, and for another type of map", () => {
     ring[Symbol.dispose]();
     assert.throws(() => ring.drain(take), ClosedError);
