@@ -81,14 +81,11 @@ const matchProtocol = (r: Random, facts: Facts, words: string[]): void => {
       facts.proto = six ? "icmp6" : "icmp";
       if (six && r.oneIn(2)) {
         facts.proto = r.pick(["nd_solicit", "nd_advert"] as const);
-        words.push(`icmp_type=${facts.proto === "nd_solicit" ? 135 : 136}`, "icmp_code=0");
+        words.push(`icmpv6_type=${facts.proto === "nd_solicit" ? 135 : 136}`);
         if (r.oneIn(2)) words.push(`nd_target=${masked(r, r.pick(POOLS.ipv6s), IPV6_MASKS)}`);
         if (r.oneIn(3)) words.push(`${facts.proto === "nd_solicit" ? "nd_sll" : "nd_tll"}=${mac(r)}`);
-        // The type of the fields above is written in the name of ICMPv6 or of both.
-        words[words.indexOf("icmp_code=0")] = r.pick(["icmp_code=0", "icmpv6_code=0"]);
-        words[words.findIndex((w) => w.startsWith("icmp_type"))] =
-          `icmpv6_type=${facts.proto === "nd_solicit" ? 135 : 136}`;
-        words[words.findIndex((w) => w.endsWith("code=0"))] = "icmpv6_code=0";
+        // Both names stand for the same bits of the flow.
+        words.push(r.pick(["icmpv6_code=0", "icmp_code=0"]));
       } else {
         const v = six ? "icmpv6" : "icmp";
         if (r.oneIn(2)) words.push(`${v}_type=${r.pick(six ? [128, 129] : [0, 3, 8])}`);
@@ -98,7 +95,7 @@ const matchProtocol = (r: Random, facts: Facts, words: string[]): void => {
     default: {
       words.unshift(`${proto}${suffix}`);
       facts.proto = proto;
-      transport(r, facts, [r.pick([`${proto}_src`]), `${proto}_dst`], words);
+      transport(r, facts, [`${proto}_src`, `${proto}_dst`], words);
       if (proto === "tcp" && !facts.later && r.oneIn(4)) words.push(`tcp_flags=${r.pick(FLAG_MATCHES)}`);
     }
   }
