@@ -1,6 +1,7 @@
 // libbpf-ts and ebpf-assembler on their own: count packets by their length in a map, drop the short ones.
 // Run as root: node example.mjs
 
+import console from "node:console";
 import {
   atomicAdd,
   call,
