@@ -149,7 +149,7 @@ describe("translate() against Open vSwitch", function () {
     await using ovs = await Ovs.start({ ports: N_PORTS });
     // Ours alone, or different on purpose: docs/ovs-differences.md. Tables with NORMAL are left to the other tests, for
     // OVS learns from what it traces.
-    const own = /^(Megaflow|Datapath actions|Carried by|This flow is handled|  - )/;
+    const own = /^(Megaflow|Datapath actions|Carried by|This flow is handled| {2}- )/;
     const shown = (text: string): string =>
       text
         .split("\n")
