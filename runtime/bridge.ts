@@ -7,6 +7,8 @@ import { Scope } from "ebpf-assembler";
 import {
   creditTranslation,
   learnFrom,
+  refusal,
+  relevantMembers,
   Switch,
   type FailMode,
   type Flow,
@@ -20,19 +22,22 @@ import { monotonicMs } from "./clock.js";
 import { Datapath } from "./datapath/datapath.js";
 import type { Log } from "./log.js";
 import { firstPlan, MegaflowCache, type CacheOptions, type CacheStats } from "./megaflow/cache.js";
-import { membersThatMatter } from "./megaflow/members.js";
 import { Revalidator, type RevalidatorOptions, type RevalidatorStats } from "./megaflow/revalidator.js";
 import { Specialiser, type SpecialiserStats } from "./megaflow/specialiser.js";
 import type { Ukey } from "./megaflow/ukey.js";
 import { attachPort, candidateHooks, programOf, type PortAttachment } from "./ports/attach.js";
 import type { PortSpec } from "./ports/port-spec.js";
 import { newPortStats, PortTable, type PortStats, type RuntimePort } from "./ports/port-table.js";
+import { expectedActions, warmUp } from "./warm-up.js";
 import { DRAIN_LIMIT, SlowPath, type SlowPathStats } from "./slow-path.js";
 
 export interface BridgeOptions extends CacheOptions, RevalidatorOptions {
   readonly name: string;
   readonly failMode: FailMode;
   readonly ports: readonly PortSpec[];
+  /** What the tables begin with, before the first packet. */
+  readonly flows?: readonly Flow[];
+  readonly groups?: readonly Group[];
   readonly log: Log;
 }
 
@@ -101,11 +106,20 @@ export class Bridge implements Disposable {
   ) {
     this.log = options.log;
     this.sw = new Switch({ name: options.name, failMode: options.failMode });
+    for (const group of options.groups ?? []) this.sw.addGroup(group, this.startMs);
+    for (const flow of options.flows ?? []) this.sw.add(flow, this.startMs);
     this.rtnl = scope.use(Rtnl.open(sys));
     this.sender = scope.use(PacketSender.open(sys));
     const hooks = new Set<Hook>();
     for (const [spec, iface] of interfaces) hooks.add(programOf(candidateHooks(iface, spec.hook)[0]![0]));
-    const plan = firstPlan(membersThatMatter(this.sw), { portSlots: portSlotsFor(this.highestIndex()) });
+    for (const { number, name } of options.ports)
+      if (number !== undefined) this.sw.setPort({ number, name, up: false });
+    warmUp(this.sw);
+    const carried = expectedActions(this.sw).filter((list) =>
+      [...hooks].some((hook) => refusal(hook, list) === undefined),
+    );
+    const portSlots = portSlotsFor(this.highestIndex());
+    const plan = firstPlan(relevantMembers(this.sw), carried, { portSlots });
     this.datapath = scope.use(Datapath.load<Ukey>(sys, plan, hooks.size === 0 ? new Set<Hook>(["tc"]) : hooks));
     this.cache = new MegaflowCache(this.datapath, this.ports, this.onTraffic, () => this.specialiser.wake(), {
       ...options,
@@ -153,7 +167,7 @@ export class Bridge implements Disposable {
     const number = spec.number ?? this.ports.freeNumber;
     const { plan } = this.datapath.generation;
     if (iface.index >= plan.portSlots)
-      this.cache.respecialise(this.datapath.generation.hooks, portSlotsFor(iface.index));
+      this.specialiser.buildNow(this.datapath.generation.hooks, portSlotsFor(iface.index));
     const receivesXdp = this.options.ports.some(({ hook }) => hook === "native");
     const attachment = attachPort(this.sys, iface, spec.hook, (hook) => this.stub(hook), receivesXdp);
     this.attachments.set(number, attachment);
@@ -176,10 +190,7 @@ export class Bridge implements Disposable {
   /** The stub of a hook, whose main program is built when it is not there yet. */
   private stub(hook: Hook): ReturnType<Datapath<Ukey>["stub"]> {
     const { hooks } = this.datapath.generation;
-    if (!hooks.has(hook)) {
-      this.cache.harvest();
-      this.cache.respecialise(new Set([...hooks, hook]));
-    }
+    if (!hooks.has(hook)) this.specialiser.buildNow(new Set([...hooks, hook]));
     return this.datapath.stub(hook);
   }
 
@@ -273,7 +284,7 @@ export class Bridge implements Disposable {
 
   /** To be called after any change of tables or MAC table from outside. */
   tablesChanged(): void {
-    this.cache.want(membersThatMatter(this.sw));
+    this.cache.want(relevantMembers(this.sw));
     this.revalidator.wake();
   }
 

@@ -6,8 +6,9 @@
 // last packet has left the old program (see GRACE_MS).
 
 import { RangeViolation, Scope, type MapSpec } from "ebpf-assembler";
-import { CONTROL, MAPS, compileDatapath, type DatapathPlan, type Hook, type Subtable } from "#compiler";
-import { BpfMap, loadObject, Program, setProgramSlot, type LoadedObject, type Sys } from "libbpf-ts";
+import { CONTROL, datapathMaps, MAPS, type DatapathPlan, type Hook, type Subtable } from "#compiler";
+import { BpfMap, Program, setProgramSlot, type Sys } from "libbpf-ts";
+import { Builder, buildPrograms, type BuildJob, type BuiltProgram } from "./build.js";
 import { SubtableStore } from "./store.js";
 
 /** Longest time that a packet can still be inside a program after its slot was set: softirq work on another CPU. */
@@ -15,6 +16,17 @@ export const GRACE_MS = 20;
 
 /** Program types, in the order in which they are compiled. */
 export const DATAPATH_HOOKS = ["xdp", "tc"] as const satisfies readonly Hook[];
+
+/** A plan whose maps are there and whose programs are not yet. */
+export interface Pending<Owner> {
+  readonly plan: DatapathPlan;
+  readonly hooks: ReadonlySet<Hook>;
+  /** By map name: those shared with the running generation, and new ones. */
+  readonly maps: ReadonlyMap<string, BpfMap>;
+  readonly stores: ReadonlyMap<Subtable, SubtableStore<Owner>>;
+  /** Owns what is new. */
+  readonly scope: Scope;
+}
 
 /** One plan, loaded. */
 export class Generation<Owner> {
@@ -24,7 +36,10 @@ export class Generation<Owner> {
     /** By map name; owned by the datapath or by the stores. */
     readonly maps: ReadonlyMap<string, BpfMap>,
     readonly stores: ReadonlyMap<Subtable, SubtableStore<Owner>>,
-    readonly object: LoadedObject,
+    /** Main programs, and stubs that no generation before had. */
+    readonly programs: ReadonlyMap<string, Program>,
+    /** Owns what is new in it until it runs. */
+    readonly scope: Scope,
   ) {}
 
   /** @throws {@link RangeViolation} for a subtable that is not of this generation */
@@ -53,77 +68,70 @@ const isSame = (map: BpfMap, spec: MapSpec): boolean =>
  * by stubs whose slot is empty.
  */
 export class Datapath<Owner> implements Disposable {
-  private current: Generation<Owner>;
+  private current: Generation<Owner> | undefined;
   private readonly stubs = new Map<Hook, Program>();
   /** Maps that outlive generations. */
   private readonly fixed = new Map<string, BpfMap>();
-  private readonly scope = new Scope();
   /** Devmap entries, to be copied when the devmap grows. */
   private readonly redirectable = new Set<number>();
+  private readonly builder: Builder;
+  private isClosed = false;
 
-  private constructor(
-    readonly sys: Sys,
-    first: DatapathPlan,
-    hooks: ReadonlySet<Hook>,
-  ) {
-    this.current = this.prepare(first, hooks);
-    this.commit(this.current);
+  private constructor(readonly sys: Sys) {
+    this.builder = new Builder(sys);
   }
 
   /**
-   * Loads a first plan.
+   * Loads a first plan, on this thread.
    * @param hooks - which programs to load; more come with {@link prepare}
    * @throws {@link SyscallError}, {@link VerifierError}; nothing stays behind
    */
   static load<Owner>(sys: Sys, plan: DatapathPlan, hooks: ReadonlySet<Hook>): Datapath<Owner> {
-    return new Datapath<Owner>(sys, plan, hooks);
+    using scope = new Scope();
+    const datapath = scope.use(new Datapath<Owner>(sys));
+    datapath.commit(datapath.buildNow(datapath.prepare(plan, hooks)));
+    datapath.builder.start();
+    scope.move();
+    return datapath;
   }
 
   get generation(): Generation<Owner> {
+    if (this.current === undefined) throw new RangeViolation("The datapath is not loaded");
     return this.current;
   }
 
   /**
-   * Loads another plan beside the running one. Its new subtables are empty and nobody looks into them: fill them, then
-   * {@link commit}.
-   * @throws {@link SyscallError}, {@link VerifierError}; the running generation is not touched
+   * Makes the maps of another plan beside the running one. Its new subtables are empty and nobody looks into them. Then
+   * {@link build} it, fill the new subtables, and {@link commit}; or {@link abandon} it.
+   * @throws {@link SyscallError}; the running generation is not touched
    */
-  prepare(plan: DatapathPlan, hooks: ReadonlySet<Hook> = this.current.hooks): Generation<Owner> {
-    const spec = compileDatapath(plan, [...hooks]);
+  prepare(plan: DatapathPlan, hooks: ReadonlySet<Hook> = this.generation.hooks): Pending<Owner> {
     using scope = new Scope();
-    const old = this.current as Generation<Owner> | undefined;
+    const old = this.current;
+    const specs = new Map(datapathMaps(plan).map((spec) => [spec.name, spec]));
     const maps = new Map<string, BpfMap>();
     const stores = new Map<Subtable, SubtableStore<Owner>>();
     for (const table of [...plan.subtables, plan.exact]) {
       const shared = old?.stores.get(table);
-      const sharedMap = shared === undefined ? undefined : old?.maps.get(table.map);
+      const sharedMap = old?.maps.get(table.map);
       if (shared !== undefined && sharedMap !== undefined) {
         stores.set(table, shared);
         maps.set(table.map, sharedMap);
         continue;
       }
-      const mapSpec = spec.maps.find(({ name }) => name === table.map);
-      if (mapSpec === undefined) throw new RangeViolation(`The compiled plan has no map ${table.map}`);
-      const map = BpfMap.create(this.sys, mapSpec);
+      const spec = specs.get(table.map);
+      if (spec === undefined) throw new RangeViolation(`The plan has no map ${table.map}`);
+      const map = BpfMap.create(this.sys, spec);
       stores.set(table, scope.use(new SubtableStore<Owner>(table, map)));
       maps.set(table.map, map);
     }
-    for (const mapSpec of spec.maps) {
-      if (maps.has(mapSpec.name)) continue;
-      const have = this.fixed.get(mapSpec.name);
-      maps.set(
-        mapSpec.name,
-        have !== undefined && isSame(have, mapSpec) ? have : scope.use(this.replaceFixed(mapSpec, have)),
-      );
+    for (const spec of specs.values()) {
+      if (maps.has(spec.name)) continue;
+      const have = this.fixed.get(spec.name);
+      const fits = have !== undefined && isSame(have, spec);
+      maps.set(spec.name, fits ? have : scope.use(this.replaceFixed(spec, have)));
     }
-    const programs = spec.programs.filter(({ name }) => !name.startsWith("stub_") || !this.hasStub(name));
-    const object = scope.use(loadObject(this.sys, { ...spec, programs }, { maps }));
-    scope.move();
-    return new Generation(plan, hooks, maps, stores, object);
-  }
-
-  private hasStub(name: string): boolean {
-    return DATAPATH_HOOKS.some((hook) => name === `stub_${hook}` && this.stubs.has(hook));
+    return { plan, hooks, maps, stores, scope: scope.move() };
   }
 
   /** A fixed map, or a larger one in place of it that begins with what the old one holds. */
@@ -131,9 +139,60 @@ export class Datapath<Owner> implements Disposable {
     const map = BpfMap.create(this.sys, spec);
     if (have === undefined) return map;
     if (spec.name === MAPS.ports) for (const ifindex of this.redirectable) putPort(map, ifindex);
-    else if (spec.name === MAPS.lost)
-      new BigUint64Array(map.memory).set(new BigUint64Array(have.memory).subarray(0, spec.maxEntries));
+    else if (spec.name === MAPS.lost) {
+      const counters = new BigUint64Array(have.memory);
+      new BigUint64Array(map.memory).set(counters.subarray(0, Math.min(have.maxEntries, map.maxEntries)));
+    }
     return map;
+  }
+
+  private jobOf(pending: Pending<Owner>): BuildJob {
+    return {
+      plan: pending.plan,
+      hooks: [...pending.hooks],
+      without: [...this.stubs.keys()].map((hook) => `stub_${hook}`),
+      maps: [...pending.maps].map(([name, map]) => [name, map.fdNumber]),
+    };
+  }
+
+  /** Compiles and loads the programs on a thread of its own. @throws {@link BuildError} (rejects): abandon `pending` */
+  async build(pending: Pending<Owner>): Promise<Generation<Owner>> {
+    return this.adopt(pending, await this.builder.build(this.jobOf(pending)));
+  }
+
+  /** As {@link build}, on this thread: upcalls wait. @throws {@link SyscallError}, {@link VerifierError} */
+  buildNow(pending: Pending<Owner>): Generation<Owner> {
+    try {
+      return this.adopt(pending, buildPrograms(this.sys, this.jobOf(pending)));
+    } catch (error) {
+      this.abandon(pending);
+      throw error;
+    }
+  }
+
+  private adopt(pending: Pending<Owner>, built: readonly BuiltProgram[]): Generation<Owner> {
+    const programs = new Map(
+      built.map(({ name, fd }) => [name, Program.fromFd(this.sys, fd, `program "${name}"`)] as const),
+    );
+    const generation = new Generation(
+      pending.plan,
+      pending.hooks,
+      pending.maps,
+      pending.stores,
+      programs,
+      pending.scope,
+    );
+    for (const program of programs.values()) pending.scope.use(program);
+    if (this.isClosed) {
+      this.abandon(pending);
+      throw new RangeViolation("The datapath was closed meanwhile");
+    }
+    return generation;
+  }
+
+  /** Closes what was made for a plan that will not run: maps, and programs if they were built. */
+  abandon(pending: Pending<Owner>): void {
+    pending.scope[Symbol.dispose]();
   }
 
   /**
@@ -143,19 +202,24 @@ export class Datapath<Owner> implements Disposable {
   commit(next: Generation<Owner>): SubtableStore<Owner>[] {
     const old = this.current;
     for (const hook of next.hooks) {
-      const stub = next.object.programs.get(`stub_${hook}`);
+      const stub = next.programs.get(`stub_${hook}`);
       if (stub !== undefined) this.stubs.set(hook, stub);
-      setProgramSlot(mapOf(next, MAPS.progs[hook]), 0, next.object.program(`main_${hook}`));
+      const main = next.programs.get(`main_${hook}`);
+      if (main === undefined) throw new RangeViolation(`The build gave no program main_${hook}`);
+      setProgramSlot(mapOf(next, MAPS.progs[hook]), 0, main);
     }
+    const tables = new Set([...next.plan.subtables, next.plan.exact].map(({ map }) => map));
     for (const [name, map] of next.maps) {
-      if (next.plan.subtables.some((table) => table.map === name) || next.plan.exact.map === name) continue;
+      if (tables.has(name)) continue;
+      const before = this.fixed.get(name);
       this.fixed.set(name, map);
+      if (before !== undefined && before !== map) before[Symbol.dispose]();
     }
     this.current = next;
-    if (old === undefined || old === next) return [];
-    for (const program of old.object.programs.values()) {
-      if (![...this.stubs.values()].includes(program)) program[Symbol.dispose]();
-    }
+    next.scope.move();
+    if (old === undefined) return [];
+    const stubs = new Set(this.stubs.values());
+    for (const program of old.programs.values()) if (!stubs.has(program)) program[Symbol.dispose]();
     const kept = new Set(next.stores.values());
     return [...old.stores.values()].filter((store) => !kept.has(store));
   }
@@ -168,37 +232,39 @@ export class Datapath<Owner> implements Disposable {
   }
 
   get ring(): BpfMap {
-    return mapOf(this.current, MAPS.upcalls);
+    return mapOf(this.generation, MAPS.upcalls);
   }
 
   /** Word 0 tells producers that the ring is being drained. */
   get awake(): Int32Array {
-    return new Int32Array(mapOf(this.current, MAPS.control).memory, CONTROL.awake, 1);
+    return new Int32Array(mapOf(this.generation, MAPS.control).memory, CONTROL.awake, 1);
   }
 
   /** Upcalls of an interface that were lost because the ring was full. */
   lost(ifindex: number): number {
-    const counters = new BigUint64Array(mapOf(this.current, MAPS.lost).memory);
+    const counters = new BigUint64Array(mapOf(this.generation, MAPS.lost).memory);
     return Number(counters[ifindex] ?? 0n);
   }
 
   /** Lets XDP programs redirect to an interface. @throws {@link SyscallError} */
   addRedirect(ifindex: number): void {
-    putPort(mapOf(this.current, MAPS.ports), ifindex);
+    putPort(mapOf(this.generation, MAPS.ports), ifindex);
     this.redirectable.add(ifindex);
   }
 
   removeRedirect(ifindex: number): void {
     this.redirectable.delete(ifindex);
-    mapOf(this.current, MAPS.ports).delete(u32(ifindex));
+    mapOf(this.generation, MAPS.ports).delete(u32(ifindex));
   }
 
   [Symbol.dispose](): void {
-    for (const store of this.current.stores.values()) this.scope.use(store);
-    for (const map of this.fixed.values()) this.scope.use(map);
-    for (const stub of this.stubs.values()) this.scope.use(stub);
-    this.scope.use(this.current.object);
-    this.scope[Symbol.dispose]();
+    this.isClosed = true;
+    using scope = new Scope();
+    scope.use(this.builder);
+    for (const map of this.fixed.values()) scope.use(map);
+    for (const store of this.current?.stores.values() ?? []) scope.use(store);
+    for (const stub of this.stubs.values()) scope.use(stub);
+    for (const program of this.current?.programs.values() ?? []) scope.use(program);
   }
 }
 

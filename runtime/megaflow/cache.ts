@@ -2,8 +2,8 @@
 //
 // A new megaflow is in use at once. If its mask has a subtable in the running program it goes there; if not, it goes under the
 // exact-match subtable, for this packet's key only, and its mask is wanted by the next program. If the program has no code
-// for its actions it is installed as SHAPE_SLOW: user space carries them out, and the shape is wanted. respecialise()
-// makes a program that has what is wanted and moves the megaflows over; specialiser.ts decides when.
+// for its actions it is installed as SHAPE_SLOW: user space carries them out, and the shape is wanted. begin() plans a program
+// that has what is wanted, finish() moves the megaflows over to it; specialiser.ts decides when.
 //
 // The number of masks is bounded: past the limit a megaflow goes under an existing mask that has all of its 1-bits (more
 // 1-bits are always sound), at worst the exact one.
@@ -31,7 +31,8 @@ import {
   type Shape,
   type Translation,
 } from "#compiler";
-import type { Datapath, Generation } from "../datapath/datapath.js";
+import { monotonicMs } from "../clock.js";
+import { GRACE_MS, type Datapath, type Generation, type Pending } from "../datapath/datapath.js";
 import type { OnTraffic, Placement, SubtableStore } from "../datapath/store.js";
 import { equalActions } from "./actions.js";
 import { newDeleteCounts, type DeleteCounts, type DeleteReason } from "./reasons.js";
@@ -72,16 +73,52 @@ const RECENT_MAX = 8192;
 /** Shapes that every program has: a packet sent out of one port. */
 const SEED_SHAPES: readonly (readonly DpAction[])[] = [[{ kind: "output", port: 0 }]];
 
-/** The members that a program always has in its key. */
-const BASE_MEMBERS: readonly Member[] = ["in_port", "dl_type"];
+/** Shapes of a first plan at most: each is code, and some will never be used. */
+const FIRST_SHAPES_MAX = 16;
 
-/** A first plan for tables to which `members` can matter. */
-export const firstPlan = (members: Iterable<Member>, options: { readonly portSlots?: number } = {}): DatapathPlan =>
-  planOf({
+/** The members that a program always has in its key: every translation of an IP packet looks at them. */
+const BASE_MEMBERS: readonly Member[] = ["in_port", "dl_type", "nw_frag"];
+
+/**
+ * Bytes of the upcall ring: 64 GSO packets of 64 KiB, or 16,384 small ones, which is a quarter of a second at the rate that
+ * the slow path keeps up with.
+ */
+const RING_SIZE = 1 << 22;
+
+/**
+ * A first plan for tables to which `members` can matter.
+ * @param actions - lists that are to be expected; those that user space must carry out anyway are of no use
+ */
+export const firstPlan = (
+  members: Iterable<Member>,
+  actions: Iterable<readonly DpAction[]> = [],
+  options: { readonly portSlots?: number } = {},
+): DatapathPlan => {
+  const shapes = new Map<string, Shape>();
+  for (const list of [...SEED_SHAPES, ...actions]) {
+    const text = shapeOf(list);
+    if (list.length > 0 && !shapes.has(text) && shapes.size < FIRST_SHAPES_MAX)
+      shapes.set(text, shape(FIRST_SHAPE + shapes.size, list));
+  }
+  return planOf({
     key: keyLayout(new Set([...BASE_MEMBERS, ...members])),
-    shapes: SEED_SHAPES.map((actions, i) => shape(FIRST_SHAPE + i, actions)),
+    shapes: [...shapes.values()],
+    ringSize: RING_SIZE,
     ...options,
   });
+};
+
+/** A change of program that is under way. */
+export interface Change {
+  readonly pending: Pending<Ukey>;
+  /** Keys or values have another layout: every megaflow is put in anew. */
+  readonly isAnew: boolean;
+  /** Classes that get a subtable, with what stands for them in the new layout. */
+  readonly classes: ReadonlyMap<MaskClass, MaskClass>;
+  readonly members: readonly Member[];
+  /** Texts of shapes that are new. */
+  readonly shapes: readonly string[];
+}
 
 export class MegaflowCache {
   /** By the text of the mask's words; masks that the key cannot tell apart share a class. */
@@ -91,6 +128,8 @@ export class MegaflowCache {
   private shapes: Map<string, Shape>;
   private readonly wantedShapes = new Map<string, { actions: readonly DpAction[]; ukeys: Set<Ukey> }>();
   private readonly wantedMembers = new Set<Member>();
+  /** Shapes that the kernel would not load. */
+  private readonly refusedShapes = new Set<string>();
   private wantsMasks = false;
   private readonly recent = new Map<string, Ukey>();
   private fullKey: Uint8Array;
@@ -104,7 +143,7 @@ export class MegaflowCache {
   private readonly maxMasks: number;
   private readonly maxShapes: number;
   /** Placements and stores that only packets inside the old program can still use. */
-  private retired: { placements: Placement<Ukey>[]; stores: SubtableStore<Ukey>[] }[] = [];
+  private retired: { placements: Placement<Ukey>[]; stores: SubtableStore<Ukey>[]; dueMs: number }[] = [];
   flowLimit: number;
 
   /**
@@ -274,6 +313,7 @@ export class MegaflowCache {
     const text = shapeOf(actions);
     const known = this.shapes.get(text);
     if (known !== undefined) return known.id;
+    if (this.refusedShapes.has(text)) return SHAPE_SLOW;
     let wanted = this.wantedShapes.get(text);
     if (wanted === undefined) {
       if (this.shapes.size + this.wantedShapes.size >= this.maxShapes) return SHAPE_SLOW;
@@ -372,56 +412,107 @@ export class MegaflowCache {
   }
 
   /**
-   * Makes and starts a program that knows the wanted masks, shapes and members, and moves the megaflows over. Packets go on
-   * all the time. {@link harvest} must be called when no packet can be inside the old program any more.
+   * Plans a program that knows what is wanted and makes its maps. Megaflows come and go until {@link finish}.
    * @param hooks - program types that must be there
-   * @throws {@link SyscallError}, {@link VerifierError}: the old program runs on and what was wanted is forgotten
+   * @throws {@link SyscallError}
    */
-  respecialise(hooks: ReadonlySet<Hook> = this.datapath.generation.hooks, portSlots?: number): void {
-    const old = this.datapath.generation;
-    const grows = this.wantedMembers.size > 0;
-    const key = grows
-      ? keyLayout(new Set([...old.plan.key.fields.map(({ member }) => member), ...this.wantedMembers]))
-      : old.plan.key;
-    const wantedShapes = [...this.wantedShapes.values()];
-    this.wantedShapes.clear();
-    this.wantedMembers.clear();
+  begin(hooks: ReadonlySet<Hook> = this.datapath.generation.hooks, portSlots?: number): Change {
+    const { plan: old } = this.datapath.generation;
+    const members = [...this.wantedMembers];
+    const wanted = [...this.wantedShapes.values()];
     this.wantsMasks = false;
-
-    const shapes = this.nextShapes(old.plan, wantedShapes);
-    const argsSize = Math.max(old.plan.valueSize - VALUE.args, ...shapes.map((s) => s.argsSize));
-    const isAnew = grows || argsSize > old.plan.valueSize - VALUE.args;
+    const key =
+      members.length === 0 ? old.key : keyLayout(new Set([...old.key.fields.map(({ member }) => member), ...members]));
+    const shapes = this.nextShapes(old, wanted);
+    const room = old.valueSize - VALUE.args;
+    const argsSize = Math.max(room, ...shapes.map((s) => s.argsSize));
+    const isAnew = members.length > 0 || argsSize > room;
     const classes = new Map<MaskClass, MaskClass>();
     for (const maskClass of this.byId.values()) {
       if (maskClass.ukeys.size === 0) continue;
-      classes.set(maskClass, isAnew ? MaskClass.of(key, maskClass.mask, `mf_${this.nMaps++}`) : maskClass);
+      classes.set(maskClass, isAnew ? this.translated(maskClass, key) : maskClass);
     }
-    const order = [...classes.keys()].sort((a, b) => (this.storeOf(b)?.hits ?? 0) - (this.storeOf(a)?.hits ?? 0));
+    const hits = (maskClass: MaskClass): number => this.storeOf(maskClass)?.hits ?? 0;
+    const order = [...classes.keys()].sort((a, b) => hits(b) - hits(a));
     const fresh = planOf({
       key,
       subtables: order.map((maskClass) => classes.get(maskClass)!.table),
       shapes,
       argsSize,
-      maxEntries: old.plan.maxEntries,
-      portSlots: portSlots ?? old.plan.portSlots,
-      ringSize: old.plan.ringSize,
+      maxEntries: old.maxEntries,
+      portSlots: portSlots ?? old.portSlots,
+      ringSize: old.ringSize,
     });
-    const next = this.datapath.prepare(isAnew ? fresh : { ...fresh, exact: old.plan.exact }, hooks);
-    this.nGenerations++;
-    this.shapes = shapesByText(next.plan);
-    const moved = isAnew ? this.adoptLayout(next, classes) : this.fillNew(next, old);
-    const stores = this.datapath.commit(next);
-    if (!isAnew)
-      for (const { ukeys } of wantedShapes) for (const ukey of ukeys) if (!ukey.isDeleted) this.rewrite(ukey);
-    this.forgetEmptyClasses();
-    this.retired.push({ placements: moved, stores });
+    const pending = this.datapath.prepare(isAnew ? fresh : { ...fresh, exact: old.exact }, hooks);
+    return { pending, isAnew, classes, members, shapes: wanted.map(({ actions }) => shapeOf(actions)) };
   }
 
-  /** Shapes of the running program that are in use, and the wanted ones under free numbers. */
+  private translated(maskClass: MaskClass, key: KeyLayout): MaskClass {
+    return MaskClass.of(key, maskClass.mask, `mf_${this.nMaps++}`);
+  }
+
+  /**
+   * Moves the megaflows over to the planned program and starts it. Packets go on all the time. {@link harvest} must be
+   * called when no packet can be inside the old program any more.
+   */
+  finish(change: Change, next: Generation<Ukey>): void {
+    const old = this.datapath.generation;
+    const waiting = this.satisfy(change);
+    const before = this.shapes;
+    this.nGenerations++;
+    this.shapes = shapesByText(next.plan);
+    const moved = change.isAnew ? this.adoptLayout(next, change.classes) : this.fillNew(next, old);
+    const stores = this.datapath.commit(next);
+    for (const ukey of waiting) if (!ukey.isDeleted) this.rewrite(ukey);
+    this.rewriteDropped(before);
+    this.forgetEmptyClasses();
+    this.retired.push({ placements: moved, stores, dueMs: monotonicMs() + GRACE_MS });
+    if (this.isWanting) this.onWanted();
+  }
+
+  /** Megaflows that came to use a shape after it was found unused and left out. */
+  private rewriteDropped(before: ReadonlyMap<string, Shape>): void {
+    if ([...before.keys()].every((text) => this.shapes.has(text))) return;
+    for (const ukey of this.ukeys()) {
+      const text = shapeOf(ukey.translation.actions);
+      if (before.has(text) && !this.shapes.has(text)) this.rewrite(ukey);
+    }
+  }
+
+  /** Takes what a change brings off the list of wishes. @returns megaflows that waited for a shape */
+  private satisfy(change: Change): Ukey[] {
+    const waiting: Ukey[] = [];
+    for (const text of change.shapes) {
+      waiting.push(...(this.wantedShapes.get(text)?.ukeys ?? []));
+      this.wantedShapes.delete(text);
+    }
+    for (const member of change.members) this.wantedMembers.delete(member);
+    return waiting;
+  }
+
+  /**
+   * Gives a change up.
+   * @param isRefused - the kernel refused it: what it would have brought is not asked for again, and its packets stay with
+   *   user space
+   */
+  abandon(change: Change, isRefused: boolean): void {
+    this.datapath.abandon(change.pending);
+    if (!isRefused) {
+      this.wantsMasks = true;
+      return;
+    }
+    for (const text of change.shapes) this.refusedShapes.add(text);
+    this.satisfy(change);
+  }
+
+  /** Shapes of the running program, without unused ones when there are too many, and the wanted ones under free numbers. */
   private nextShapes(old: DatapathPlan, wanted: readonly { readonly actions: readonly DpAction[] }[]): Shape[] {
-    const used = new Set(SEED_SHAPES.map(shapeOf));
-    for (const ukey of this.ukeys()) used.add(shapeOf(ukey.translation.actions));
-    const shapes = old.shapes.filter(({ text }) => used.has(text));
+    let shapes = [...old.shapes];
+    if (shapes.length + wanted.length >= this.maxShapes) {
+      const used = new Set(SEED_SHAPES.map(shapeOf));
+      for (const ukey of this.ukeys()) used.add(shapeOf(ukey.translation.actions));
+      shapes = shapes.filter(({ text }) => used.has(text));
+    }
     const numbers = new Set(old.shapes.map(({ id }) => id));
     let number = FIRST_SHAPE;
     for (const { actions } of wanted) {
@@ -432,16 +523,19 @@ export class MegaflowCache {
     return shapes;
   }
 
-  /** Fills subtables that the old program did not have. @returns the exact-match placements that they replace */
+  /** Fills subtables that the old program did not have. @returns the placements that are replaced */
   private fillNew(next: Generation<Ukey>, old: Generation<Ukey>): Placement<Ukey>[] {
     const moved: Placement<Ukey>[] = [];
     for (const maskClass of this.byId.values()) {
       const store = this.storeOf(maskClass, next);
-      if (store === undefined || old.stores.has(maskClass.table)) continue;
+      // In both, or in neither: its megaflows stay where they are.
+      if (maskClass.ukeys.size === 0 || (store !== undefined) === old.stores.has(maskClass.table)) continue;
+      // It was empty when the program was planned.
+      if (store === undefined) this.wantsMasks = true;
       for (const ukey of maskClass.ukeys.values()) {
         moved.push(...ukey.placements.splice(0));
         this.putFullKey(ukey.flow, ukey.ifindex);
-        this.putInto(store, ukey);
+        this.putInto(store ?? next.exact, ukey);
       }
     }
     return moved;
@@ -452,7 +546,13 @@ export class MegaflowCache {
     const { key: layout, exact } = next.plan;
     const moved: Placement<Ukey>[] = [];
     const newExact = MaskClass.exact(layout, exact);
-    const all = [...classes, [this.exact, newExact] as const];
+    // Classes that came while the program was built have no subtable in it: their megaflows wait in the exact one.
+    const all: (readonly [MaskClass, MaskClass])[] = [[this.exact, newExact]];
+    for (const before of this.byId.values()) {
+      const after = classes.get(before);
+      if (after === undefined) this.wantsMasks = true;
+      all.push([before, after ?? this.translated(before, layout)]);
+    }
     this.fullKey = new Uint8Array(layout.size);
     this.fullKeyText = Buffer.from(this.fullKey.buffer);
     this.recent.clear();
@@ -461,7 +561,7 @@ export class MegaflowCache {
     this.exact = newExact;
     for (const [before, after] of all) {
       if (!after.isExact) this.byId.set(after.table.id, after);
-      const store = next.store(after.table);
+      const store = next.stores.get(after.table) ?? next.exact;
       for (const ukey of before.ukeys.values()) {
         moved.push(...ukey.placements.splice(0));
         putKey(layout, ukey.flow, ukey.ifindex, this.fullKey);
@@ -487,9 +587,15 @@ export class MegaflowCache {
     return maskClass.isExact || this.byId.get(maskClass.table.id) === maskClass;
   }
 
-  /** Reads what packets still counted in retired places and frees those. */
-  harvest(): void {
-    for (const { placements, stores } of this.retired.splice(0)) {
+  /**
+   * Reads what packets still counted in retired places and frees those.
+   * @param isLast - also those that packets may still be in
+   */
+  harvest(isLast = false): void {
+    const nowMs = monotonicMs();
+    const due = this.retired.filter(({ dueMs }) => isLast || dueMs <= nowMs);
+    this.retired = this.retired.filter((one) => !due.includes(one));
+    for (const { placements, stores } of due) {
       const gone = new Set(stores);
       for (const placement of placements) {
         if (!gone.has(placement.store)) placement.store.take(placement, this.onPlacementTraffic);

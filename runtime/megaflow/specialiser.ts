@@ -3,7 +3,8 @@
 
 import { monotonicMs } from "../clock.js";
 import { GRACE_MS } from "../datapath/datapath.js";
-import type { MegaflowCache } from "./cache.js";
+import type { Hook } from "#compiler";
+import type { Change, MegaflowCache } from "./cache.js";
 
 /** Gather wishes for so long: the first packets of a new flow often bring several masks and shapes. */
 const DEBOUNCE_MS = 10;
@@ -15,12 +16,16 @@ const MAX_BACKOFF_MS = 10_000;
 export interface SpecialiserStats {
   readonly builds: number;
   readonly failures: number;
+  /** From the plan to the running program, of the last one. */
   readonly lastBuildMs: number;
 }
 
 export class Specialiser implements Disposable {
   private timer: NodeJS.Timeout | undefined;
   private graceTimer: NodeJS.Timeout | undefined;
+  /** The change that a thread is building. */
+  private current: Change | undefined;
+  private isClosed = false;
   private notBeforeMs = 0;
   private nBuilds = 0;
   private nFailures = 0;
@@ -39,44 +44,68 @@ export class Specialiser implements Disposable {
 
   /** Something is wanted. */
   wake(): void {
-    if (this.timer !== undefined) return;
+    if (this.timer !== undefined || this.current !== undefined || this.isClosed) return;
     const delay = Math.max(DEBOUNCE_MS, this.notBeforeMs - monotonicMs());
-    this.timer = setTimeout(() => this.build(), delay);
+    this.timer = setTimeout(() => void this.build(), delay);
   }
 
-  /** Makes the program now, whether something is wanted or not. */
-  build(): void {
+  /** Makes the program in the background. Never rejects. */
+  private async build(): Promise<void> {
+    this.timer = undefined;
+    const startMs = monotonicMs();
+    let change: Change | undefined;
+    try {
+      change = this.current = this.cache.begin();
+      const next = await this.cache.datapath.build(change.pending);
+      if (this.current === change) {
+        this.cache.finish(change, next);
+        this.finished(startMs, undefined);
+      } else this.cache.abandon(change, false);
+    } catch (error) {
+      if (change !== undefined) this.cache.abandon(change, this.current === change);
+      if (!this.isClosed && this.current === change) this.finished(startMs, error);
+    }
+  }
+
+  private finished(startMs: number, error: unknown): void {
+    this.current = undefined;
+    this.nBuilds++;
+    this.failuresInRow = error === undefined ? 0 : this.failuresInRow + 1;
+    if (error !== undefined) this.nFailures++;
+    const endMs = monotonicMs();
+    this.lastBuildMs = endMs - startMs;
+    const backoffMs = this.failuresInRow === 0 ? 0 : Math.min(MAX_BACKOFF_MS, 100 * 2 ** this.failuresInRow);
+    this.notBeforeMs = endMs + Math.max(PAUSE_FACTOR * this.lastBuildMs, backoffMs);
+    this.settleSoon();
+    if (this.cache.isWanting) this.wake();
+    this.onBuilt(error);
+  }
+
+  /**
+   * Makes a program on this thread, at once: upcalls wait. One that is being built in the background is thrown away.
+   * @throws {@link SyscallError}, {@link VerifierError}: the old program runs on
+   */
+  buildNow(hooks: ReadonlySet<Hook>, portSlots?: number): void {
     clearTimeout(this.timer);
     this.timer = undefined;
-    this.settle();
-    const start = monotonicMs();
-    let failure: unknown;
-    try {
-      this.cache.respecialise();
-      this.failuresInRow = 0;
-    } catch (error) {
-      failure = error;
-      this.nFailures++;
-      this.failuresInRow++;
-    }
-    this.nBuilds++;
-    const end = monotonicMs();
-    this.lastBuildMs = end - start;
-    const backoff = this.failuresInRow === 0 ? 0 : Math.min(MAX_BACKOFF_MS, 100 * 2 ** this.failuresInRow);
-    this.notBeforeMs = end + Math.max(PAUSE_FACTOR * this.lastBuildMs, backoff);
-    this.graceTimer = setTimeout(() => this.settle(), GRACE_MS);
-    this.onBuilt(failure);
+    this.current = undefined;
+    const startMs = monotonicMs();
+    const change = this.cache.begin(hooks, portSlots);
+    this.cache.finish(change, this.cache.datapath.buildNow(change.pending));
+    this.finished(startMs, undefined);
   }
 
-  /** Finishes the last change over. */
-  private settle(): void {
+  /** Finishes the last change over when the last packet has left the old program. */
+  private settleSoon(): void {
     clearTimeout(this.graceTimer);
-    this.graceTimer = undefined;
-    this.cache.harvest();
+    this.graceTimer = setTimeout(() => this.cache.harvest(), GRACE_MS + 1);
   }
 
   [Symbol.dispose](): void {
+    this.isClosed = true;
+    this.current = undefined;
     clearTimeout(this.timer);
-    this.settle();
+    clearTimeout(this.graceTimer);
+    this.cache.harvest(true);
   }
 }

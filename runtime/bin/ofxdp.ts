@@ -1,0 +1,22 @@
+#!/usr/bin/env node
+// The command-line tool: the commands of all folders under one name.
+
+import { Command, CommanderError } from "commander";
+import { readElf } from "ebpf-assembler";
+import { addLoaderCommands } from "libbpf-ts";
+import { addRuntimeCommands, packageVersion } from "../cli.js";
+
+const program = new Command("ofxdp")
+  .description("compiles OpenFlow tables into eBPF and runs them on XDP and TC hooks")
+  .version(packageVersion())
+  .exitOverride();
+addLoaderCommands(program, { readObject: readElf });
+addRuntimeCommands(program);
+for (const command of program.commands) command.exitOverride();
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  process.exitCode = error.exitCode === 0 ? 0 : 1;
+}
