@@ -29,3 +29,4 @@ export * from "./cli.js";
 export * from "./control/commands.js";
 export * from "./control/dump.js";
 export * from "./daemon.js";
+export * from "./load-flows.js";

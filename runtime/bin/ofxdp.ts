@@ -2,15 +2,17 @@
 // The command-line tool: the commands of all folders under one name.
 
 import { Command, CommanderError } from "commander";
-import { readElf } from "ebpf-assembler";
+import { addCompilerCommands } from "#compiler";
 import { addLoaderCommands } from "libbpf-ts";
 import { addRuntimeCommands, packageVersion } from "../cli.js";
+import { flowsSource } from "../load-flows.js";
 
 const program = new Command("ofxdp")
   .description("compiles OpenFlow tables into eBPF and runs them on XDP and TC hooks")
   .version(packageVersion())
   .exitOverride();
-addLoaderCommands(program, { readObject: readElf });
+addCompilerCommands(program);
+addLoaderCommands(program, { sources: [flowsSource] });
 addRuntimeCommands(program);
 for (const command of program.commands) command.exitOverride();
 

@@ -5,7 +5,7 @@
 import { Worker } from "node:worker_threads";
 import { OffloadError, RangeViolation, type ExitCode } from "ebpf-assembler";
 import { compileDatapath, type DatapathPlan, type Hook } from "#compiler";
-import { BpfMap, loadObject, Program, type Sys } from "libbpf-ts";
+import { BpfMap, loadObject, type Sys } from "libbpf-ts";
 
 /** What to build. */
 export interface BuildJob {
@@ -72,15 +72,13 @@ interface Waiting {
 }
 
 /**
- * The building thread. Disposing rejects the builds that are under way and ends the thread when it is done with them: what
- * they still open is closed.
+ * The building thread. Disposing ends it when it is done with what it was given: it uses descriptors of others, which must
+ * stay open until then.
  */
 export class Builder implements Disposable {
   private worker: Worker | undefined;
   private readonly waiting = new Map<number, Waiting>();
   private nextId = 0;
-
-  constructor(private readonly sys: Sys) {}
 
   /** Starts the thread before it is needed. */
   start(): void {
@@ -104,10 +102,8 @@ export class Builder implements Disposable {
     worker.on("message", (reply: BuildReply) => {
       const waiting = this.waiting.get(reply.id);
       this.waiting.delete(reply.id);
-      if ("programs" in reply) {
-        if (waiting !== undefined) waiting.resolve(reply.programs);
-        else for (const { name, fd } of reply.programs) Program.fromFd(this.sys, fd, name)[Symbol.dispose]();
-      } else waiting?.reject(new BuildError(reply.failure.message, reply.failure.exitCode, reply.failure.detail));
+      if ("programs" in reply) waiting?.resolve(reply.programs);
+      else waiting?.reject(new BuildError(reply.failure.message, reply.failure.exitCode, reply.failure.detail));
     });
     worker.on("error", (error) => this.fail(error));
     return worker;
@@ -123,6 +119,6 @@ export class Builder implements Disposable {
   [Symbol.dispose](): void {
     const end: BuildRequest = "end";
     this.worker?.postMessage(end);
-    this.fail(new BuildError("The switch is closed", 1, {}));
+    this.worker = undefined;
   }
 }

@@ -64,8 +64,8 @@ const isSame = (map: BpfMap, spec: MapSpec): boolean =>
   map.keySize === spec.keySize && map.slotSize === spec.valueSize && map.maxEntries === spec.maxEntries;
 
 /**
- * The kernel side of one switch. Disposing closes maps and programs; detach the ports first, or their packets are dropped
- * by stubs whose slot is empty.
+ * The kernel side of one switch. Disposing closes maps and programs, those that a build still uses when it is done; detach
+ * the ports first, or their packets are dropped by stubs whose slot is empty.
  */
 export class Datapath<Owner> implements Disposable {
   private current: Generation<Owner> | undefined;
@@ -74,12 +74,12 @@ export class Datapath<Owner> implements Disposable {
   private readonly fixed = new Map<string, BpfMap>();
   /** Devmap entries, to be copied when the devmap grows. */
   private readonly redirectable = new Set<number>();
-  private readonly builder: Builder;
+  private readonly builder = new Builder();
+  /** Builds under way: they use descriptors of maps, which must not be closed under them. */
+  private readonly building = new Set<Promise<unknown>>();
   private isClosed = false;
 
-  private constructor(readonly sys: Sys) {
-    this.builder = new Builder(sys);
-  }
+  private constructor(readonly sys: Sys) {}
 
   /**
    * Loads a first plan, on this thread.
@@ -157,7 +157,13 @@ export class Datapath<Owner> implements Disposable {
 
   /** Compiles and loads the programs on a thread of its own. @throws {@link BuildError} (rejects): abandon `pending` */
   async build(pending: Pending<Owner>): Promise<Generation<Owner>> {
-    return this.adopt(pending, await this.builder.build(this.jobOf(pending)));
+    const built = this.builder.build(this.jobOf(pending));
+    this.building.add(built);
+    try {
+      return this.adopt(pending, await built);
+    } finally {
+      this.building.delete(built);
+    }
   }
 
   /** As {@link build}, on this thread: upcalls wait. @throws {@link SyscallError}, {@link VerifierError} */
@@ -259,8 +265,13 @@ export class Datapath<Owner> implements Disposable {
 
   [Symbol.dispose](): void {
     this.isClosed = true;
+    this.builder[Symbol.dispose]();
+    if (this.building.size === 0) this.close();
+    else void Promise.allSettled(this.building).then(() => this.close());
+  }
+
+  private close(): void {
     using scope = new Scope();
-    scope.use(this.builder);
     for (const map of this.fixed.values()) scope.use(map);
     for (const store of this.current?.stores.values() ?? []) scope.use(store);
     for (const stub of this.stubs.values()) scope.use(stub);
