@@ -3,6 +3,7 @@
 
 import type { Command } from "commander";
 import { processIo, type Io } from "./cli/io.js";
+import { addCompile } from "./cli/compile.js";
 import { addParseFlows } from "./cli/parse-flows.js";
 import { addParseGroups } from "./cli/parse-groups.js";
 import { addReplay } from "./cli/replay.js";
@@ -20,6 +21,7 @@ export const addCompilerCommands = (
   io: Io = processIo,
   engines: Readonly<Record<string, MakeReplayEngine>> = {},
 ): void => {
+  addCompile(program, io);
   addParseFlows(program, io);
   addParseGroups(program, io);
   addReplay(program, io, engines);

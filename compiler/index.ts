@@ -1,5 +1,6 @@
 // Compiles OpenFlow tables into eBPF objects. Pure: no clock, no randomness, no environment, no I/O outside cli.ts.
 
+export * from "./analysis/forecast.js";
 export * from "./analysis/relevance.js";
 export * from "./cli.js";
 export * from "./datapath/abi.js";
@@ -7,6 +8,7 @@ export * from "./datapath/compile.js";
 export * from "./datapath/key.js";
 export * from "./datapath/mask.js";
 export * from "./datapath/plan.js";
+export * from "./datapath/report.js";
 export * from "./emit/bpf/index.js";
 export * from "./ir/index.js";
 export * from "./openflow/index.js";

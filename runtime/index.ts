@@ -24,6 +24,7 @@ export * from "./ports/peer-netns.js";
 export * from "./ports/port-spec.js";
 export * from "./ports/port-table.js";
 export * from "./replay/kernel-lab.js";
+export * from "./replay/kernel-replay.js";
 export * from "./slow-path.js";
 export * from "./cli.js";
 export * from "./control/commands.js";

@@ -74,6 +74,7 @@ export const buildMain = (plan: DatapathPlan, hook: Hook): Program => {
     slow,
     drop,
   };
+  b.origin = { text: "packet parser" };
   if (hook === "tc") pullHeaders(e);
   emitParser(e);
   const { shape: number, args } = emitLookup(e, countedBytes(e), miss);
@@ -83,11 +84,13 @@ export const buildMain = (plan: DatapathPlan, hook: Hook): Program => {
   b.unless("eq", number, SHAPE_DROP, drop);
   for (const shape of plan.shapes) {
     if (refusal(hook, shape.example) !== undefined) continue;
+    b.origin = shape.from ?? { text: `actions ${shape.text}` };
     const next = b.block("next_shape");
     b.unless("ne", number, shape.id, next);
     emitShape(b, shape, args, e, slow, drop);
     b.place(next);
   }
+  b.origin = { text: "upcall" };
   b.jump(slow);
   const upcall = b.block("upcall");
   const cmd = b.reg("cmd");
@@ -142,6 +145,18 @@ export const datapathMaps = (plan: DatapathPlan): MapSpec[] => [
 ];
 
 const HOOKS = ["xdp", "tc"] as const satisfies readonly Hook[];
+
+/**
+ * The main program alone, for an object file: it is attached itself, without a stub before it.
+ */
+export const compileMain = (plan: DatapathPlan, hook: Hook): ObjectSpec => {
+  const unused: readonly string[] = [MAPS.progs.xdp, MAPS.progs.tc, ...(hook === "tc" ? [MAPS.ports] : [])];
+  return {
+    license: "GPL",
+    maps: datapathMaps(plan).filter(({ name }) => !unused.includes(name)),
+    programs: [emitProgram(runPasses(buildMain(plan, hook)), TARGETS[hook])],
+  };
+};
 
 /** Compiles a plan: programs `stub_xdp`, `main_xdp`, `stub_tc`, `main_tc` and the maps they share. */
 export const compileDatapath = (plan: DatapathPlan, hooks: readonly Hook[] = HOOKS): ObjectSpec => {

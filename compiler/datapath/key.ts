@@ -5,7 +5,7 @@
 // that is what the hook knows). A subtable is one mask: its compact key is the 8-byte words of the full key in which
 // the mask has a bit, masked. The emitter unrolls word indices and masks as constants; the runtime builds the same bytes.
 
-import { RangeViolation, toHex } from "ebpf-assembler";
+import { RangeViolation, toHex, type Origin } from "ebpf-assembler";
 import { FLOW, getBits, type FlowWords, type Member } from "../openflow/flow.js";
 
 /** One member in the full key; `off` and `size` in bytes. */
@@ -125,6 +125,8 @@ export interface Subtable {
   readonly words: readonly number[];
   /** Bytes of the compact key: 8 for each word. */
   readonly keySize: number;
+  /** What led to the mask, for line information. */
+  readonly from?: Origin;
 }
 
 export const maskId = (mask: Uint8Array): string => toHex(mask);
@@ -133,14 +135,14 @@ export const maskId = (mask: Uint8Array): string => toHex(mask);
  * The subtable of a mask.
  * @throws {@link RangeViolation} for a mask without any bit: in_port is always matched
  */
-export const subtable = (map: string, mask: Uint8Array): Subtable => {
+export const subtable = (map: string, mask: Uint8Array, from?: Origin): Subtable => {
   const words: number[] = [];
   for (let w = 0; w < mask.length >>> 3; w++) {
     if (mask.subarray(8 * w, 8 * w + 8).some((byte) => byte !== 0)) words.push(w);
   }
   if (words.length === 0)
     throw new RangeViolation(`Cannot make subtable ${map}: its mask has no bit, want at least in_port`);
-  return { map, id: maskId(mask), mask, words, keySize: 8 * words.length };
+  return { map, id: maskId(mask), mask, words, keySize: 8 * words.length, ...(from === undefined ? {} : { from }) };
 };
 
 /** The exact-match subtable: every bit of every member of the layout. */

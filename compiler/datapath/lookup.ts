@@ -60,11 +60,13 @@ export const emitLookup = (e: Emit, bytes: VReg, miss: BlockId): Hit => {
   const value = b.reg("megaflow", "map_value");
   const hit = b.block("hit");
   for (const table of [...plan.subtables, plan.exact]) {
+    b.origin = table.from ?? { text: `look-up of ${table.map}` };
     b.mov(value, lookUp(e, table, compact));
     b.unless("ne", value, 0, hit);
   }
   b.jump(miss);
   b.place(hit);
+  b.origin = { text: "statistics and arguments of the megaflow" };
   b.atomicAdd("u64", value, VALUE.packets, b.value("one", 1));
   b.atomicAdd("u64", value, VALUE.bytes, bytes);
   const shape = b.load("u32", value, VALUE.shape, "shape");

@@ -18,7 +18,8 @@ const hasBits = (mask: FlowWords, member: Member): boolean => {
  * @returns `mask` itself or a copy
  */
 export const lookupMask = (flow: FlowWords, mask: FlowWords): FlowWords => {
-  if (!hasBits(mask, "nw_frag") || get(flow, "nw_frag") !== 0 || L4.some((member) => hasBits(mask, member))) return mask;
+  if (!hasBits(mask, "nw_frag") || get(flow, "nw_frag") !== 0 || L4.some((member) => hasBits(mask, member)))
+    return mask;
   const copy = mask.slice();
   set(copy, "nw_frag", 0);
   return copy;

@@ -1,6 +1,7 @@
 // The plan of a datapath program: everything the emitter needs to know, decided beforehand by analysis and, at run time, by
 // what the cache has seen. A plan is plain data; equal plans give equal programs.
 
+import type { Origin } from "ebpf-assembler";
 import { shapeOf, type DpAction, type SetTarget } from "../pipeline/dp-action.js";
 import { FIRST_SHAPE, SHAPE_DROP, SHAPE_SLOW, VALUE } from "./abi.js";
 import { exactSubtable, type KeyLayout, type Subtable } from "./key.js";
@@ -44,6 +45,8 @@ export interface Shape {
   readonly offsets: readonly number[];
   /** Bytes of all arguments. */
   readonly argsSize: number;
+  /** What led to the shape, for line information and messages. */
+  readonly from?: Origin;
 }
 
 const argSize = (action: DpAction): number => {
@@ -59,7 +62,7 @@ const argSize = (action: DpAction): number => {
 };
 
 /** Arguments lie in action order, each aligned to its size (2 for MACs, 4 for longer ones). */
-export const shape = (id: number, actions: readonly DpAction[]): Shape => {
+export const shape = (id: number, actions: readonly DpAction[], from?: Origin): Shape => {
   const offsets: number[] = [];
   let at = 0;
   for (const action of actions) {
@@ -69,7 +72,14 @@ export const shape = (id: number, actions: readonly DpAction[]): Shape => {
     offsets.push(at);
     at += size;
   }
-  return { id, text: shapeOf(actions), example: actions, offsets, argsSize: at };
+  return {
+    id,
+    text: shapeOf(actions),
+    example: actions,
+    offsets,
+    argsSize: at,
+    ...(from === undefined ? {} : { from }),
+  };
 };
 
 /**

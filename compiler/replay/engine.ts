@@ -63,9 +63,8 @@ export const referenceReplay: MakeReplayEngine = (sw) => {
   };
 };
 
-/** The compiled datapath in the interpreter. */
-export const vmReplay: MakeReplayEngine = (sw, { hook = "xdp" }) => {
-  const engine = new DatapathEngine(sw, hook, loadVm(sw.ports.map(({ number }) => number)));
+/** The compiled datapath, wherever `engine` runs it. Owns the engine. */
+export const datapathReplay = (sw: Switch, engine: DatapathEngine): ReplayEngine => {
   const flow = newFlow();
   return {
     handle(inPort, packet, nowMs) {
@@ -81,6 +80,10 @@ export const vmReplay: MakeReplayEngine = (sw, { hook = "xdp" }) => {
     },
   };
 };
+
+/** The compiled datapath in the interpreter. */
+export const vmReplay: MakeReplayEngine = (sw, { hook = "xdp" }) =>
+  datapathReplay(sw, new DatapathEngine(sw, hook, loadVm(sw.ports.map(({ number }) => number))));
 
 /** The engines that need no kernel, by the names of `--engine`. */
 export const REPLAY_ENGINES: Readonly<Record<string, MakeReplayEngine>> = { reference: referenceReplay, vm: vmReplay };

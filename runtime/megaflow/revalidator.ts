@@ -172,7 +172,8 @@ export class Revalidator implements Disposable {
       return;
     }
     const translation = translate(this.sw, ukey.flow);
-    if (hasExtraBits(lookupMask(ukey.flow, translation.mask), ukey.maskClass.mask)) this.cache.remove(ukey, "flow-wildcarded");
+    if (hasExtraBits(lookupMask(ukey.flow, translation.mask), ukey.maskClass.mask))
+      this.cache.remove(ukey, "flow-wildcarded");
     else this.cache.refresh(ukey, translation);
   }
 

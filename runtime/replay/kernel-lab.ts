@@ -164,7 +164,7 @@ export class KernelLab implements Disposable {
   #collectUpcalls(): Uint8Array[] {
     const records: Uint8Array[] = [];
     const deadline = performance.now() + PATIENCE_MS;
-    for (let done = false; !done; ) {
+    for (let done = false; !done;) {
       this.#ring?.drain(({ bytes }, at, size) => {
         const record = bytes.slice(at, at + size);
         if (isMarker(record)) done = true;

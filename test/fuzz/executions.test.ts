@@ -3,7 +3,15 @@
 
 import assert from "node:assert/strict";
 import { toHex } from "ebpf-assembler";
-import { DatapathEngine, loadVm, ReferenceEngine, type Handled, type Hook, type LoadBackend, type Switch } from "#compiler";
+import {
+  DatapathEngine,
+  loadVm,
+  ReferenceEngine,
+  type Handled,
+  type Hook,
+  type LoadBackend,
+  type Switch,
+} from "#compiler";
 import { KernelLab } from "#runtime";
 import { N_PORTS, randomSwitch } from "../support/random-switch.js";
 import { randomPacket } from "../support/random-packets.js";
@@ -15,7 +23,10 @@ const PORTS = Array.from({ length: N_PORTS }, (_, i) => i + 1);
 
 /** Outputs in an order that does not depend on which execution made them. */
 const normalised = (handled: Handled): unknown => ({
-  outputs: handled.outputs.filter((o) => isUntaggable(o.packet)).map((o) => `${o.port}:${toHex(o.packet)}`).sort(),
+  outputs: handled.outputs
+    .filter((o) => isUntaggable(o.packet))
+    .map((o) => `${o.port}:${toHex(o.packet)}`)
+    .sort(),
   controller: handled.controller.map((c) => `${c.reason}:${c.table}:${toHex(c.packet)}`),
 });
 
@@ -42,7 +53,12 @@ const isUntaggable = (packet: Uint8Array): boolean => {
 
 type Paths = Record<Handled["path"], number>;
 
-const fuzz = (hook: Hook, load: LoadBackend, ports: Pick<KernelLab, "ifindexOf" | "portOf"> | undefined, seed: number): Paths => {
+const fuzz = (
+  hook: Hook,
+  load: LoadBackend,
+  ports: Pick<KernelLab, "ifindexOf" | "portOf"> | undefined,
+  seed: number,
+): Paths => {
   const reference = new ReferenceEngine(randomSwitch(seed));
   using engine = new DatapathEngine(randomSwitch(seed), hook, load, { patience: 20, ...ports });
   const paths = { hit: 0, slow: 0, miss: 0 };
@@ -51,7 +67,11 @@ const fuzz = (hook: Hook, load: LoadBackend, ports: Pick<KernelLab, "ifindexOf" 
     const want = reference.handle(inPort, packet, i);
     const have = engine.handle(inPort, packet, i);
     paths[have.path]++;
-    assert.deepEqual(normalised(have), normalised(want), `seed ${seed} packet ${i} (${have.path}) ${inPort}: ${toHex(packet)}`);
+    assert.deepEqual(
+      normalised(have),
+      normalised(want),
+      `seed ${seed} packet ${i} (${have.path}) ${inPort}: ${toHex(packet)}`,
+    );
   });
   engine.settle(N_PACKETS);
   assert.deepEqual(counters(engine.sw), counters(reference.sw), `counters of seed ${seed}`);

@@ -1,0 +1,122 @@
+// What came out of compiling, for people and for --json.
+
+import type { ObjectSpec, ProgramSpec } from "ebpf-assembler";
+import type { Hook } from "../ir/types.js";
+import { refusal } from "../pipeline/carriers.js";
+import { formatOdpActions } from "../pipeline/odp-text.js";
+import type { Switch } from "../pipeline/switch.js";
+import type { DatapathPlan } from "./plan.js";
+
+export interface Report {
+  readonly hook: Hook;
+  readonly mode: "megaflow";
+  /** Why this mode. */
+  readonly why: string;
+  readonly tables: readonly {
+    readonly table: number;
+    readonly rules: number;
+    readonly template: string;
+    readonly why: string;
+  }[];
+  readonly key: { readonly bytes: number; readonly members: readonly string[] };
+  readonly subtables: readonly { readonly map: string; readonly keyBytes: number; readonly from: string }[];
+  readonly shapes: readonly {
+    readonly actions: string;
+    readonly argBytes: number;
+    readonly from: string;
+    readonly slow?: string;
+  }[];
+  readonly programs: readonly { readonly name: string; readonly instructions: number; readonly stackBytes: number }[];
+  readonly maps: readonly {
+    readonly name: string;
+    readonly type: string;
+    readonly keyBytes: number;
+    readonly valueBytes: number;
+    readonly maxEntries: number;
+  }[];
+  /** Map look-ups of a cached packet: at the first subtable, at the last. */
+  readonly lookups: { readonly least: number; readonly most: number };
+}
+
+const FRAME_POINTER = 10;
+const CLASS = { LDX: 1, ST: 2, STX: 3, ALU64: 7 } as const;
+
+/** Deepest byte below the frame pointer that the program names. */
+const stackBytes = ({ code }: ProgramSpec): number => {
+  const view = new DataView(code.buffer, code.byteOffset, code.length);
+  let deepest = 0;
+  let copied = -1;
+  for (let at = 0; at < code.length; at += 8) {
+    const opcode = code[at]!;
+    const dst = code[at + 1]! & 0x0f;
+    const src = code[at + 1]! >>> 4;
+    const cls = opcode & 7;
+    const isAccess =
+      (cls === CLASS.LDX && src === FRAME_POINTER) ||
+      ((cls === CLASS.ST || cls === CLASS.STX) && dst === FRAME_POINTER);
+    if (isAccess) deepest = Math.min(deepest, view.getInt16(at + 2, true));
+    // r = r10; r += imm
+    if (opcode === 0x07 && dst === copied) deepest = Math.min(deepest, view.getInt32(at + 4, true));
+    copied = opcode === 0xbf && src === FRAME_POINTER ? dst : -1;
+  }
+  return -deepest;
+};
+
+/** The facts of one compile. */
+export const report = (sw: Switch, plan: DatapathPlan, hook: Hook, object: ObjectSpec): Report => ({
+  hook,
+  mode: "megaflow",
+  why: "the tables are translated in user space on a miss; the program holds the cache of what came out",
+  tables: [...sw.tables()].map((table) => ({
+    table: table.id,
+    rules: [...table.rules].length,
+    template: "megaflow",
+    why: "translated by the slow path, cached per mask",
+  })),
+  key: { bytes: plan.key.size, members: plan.key.fields.map(({ member }) => member) },
+  subtables: [...plan.subtables, plan.exact].map(({ map, keySize, from }) => ({
+    map,
+    keyBytes: keySize,
+    from: from?.text ?? "every bit of the key",
+  })),
+  shapes: plan.shapes.map((shape) => {
+    const slow = refusal(hook, shape.example);
+    return {
+      actions: formatOdpActions(shape.example),
+      argBytes: shape.argsSize,
+      from: shape.from?.text ?? "",
+      ...(slow === undefined ? {} : { slow }),
+    };
+  }),
+  programs: object.programs.map((program) => ({
+    name: program.name,
+    instructions: program.code.length / 8,
+    stackBytes: stackBytes(program),
+  })),
+  maps: object.maps.map(({ name, type, keySize, valueSize, maxEntries }) => ({
+    name,
+    type,
+    keyBytes: keySize,
+    valueBytes: valueSize,
+    maxEntries,
+  })),
+  lookups: { least: 1, most: plan.subtables.length + 1 },
+});
+
+/** {@link Report} in words. */
+export const formatReport = (r: Report): string => {
+  const lines = [
+    `${r.hook}, ${r.mode} mode: ${r.why}`,
+    ...r.tables.map((t) => `table ${t.table}: ${t.rules} rules, ${t.template}: ${t.why}`),
+    `key: ${r.key.bytes} bytes: ${r.key.members.join(" ")}`,
+    ...r.subtables.map((t) => `subtable ${t.map}: ${t.keyBytes} bytes of key, for ${t.from}`),
+    ...r.shapes.map(
+      (s) =>
+        `actions ${s.actions}: ${s.slow === undefined ? `${s.argBytes} bytes of arguments` : `user space (${s.slow})`}, for ${s.from}`,
+    ),
+    ...r.programs.map((p) => `program ${p.name}: ${p.instructions} instructions, ${p.stackBytes} bytes of stack`),
+    ...r.maps.map((m) => `map ${m.name}: ${m.type}, ${m.keyBytes} + ${m.valueBytes} bytes, ${m.maxEntries} entries`),
+    `look-ups of a cached packet: ${r.lookups.least} to ${r.lookups.most}`,
+  ];
+  return lines.map((line) => `${line}\n`).join("");
+};
