@@ -10,8 +10,12 @@ export default tseslint.config(
     rules: {
       "@typescript-eslint/no-explicit-any": "error",
       "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_", varsIgnorePattern: "^_" }],
-      "no-restricted-properties": ["error"],
     },
+  },
+  {
+    // TypeScript knows the globals of Node by its types.
+    files: ["**/*.js", "**/*.mjs"],
+    languageOptions: { globals: { Buffer: "readonly", console: "readonly", process: "readonly", URL: "readonly" } },
   },
   {
     // Only loader/sys calls C.

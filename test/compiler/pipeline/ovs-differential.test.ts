@@ -27,6 +27,7 @@ import { toHex } from "ebpf-assembler";
 import { hasOvs, Ovs, type OvsOutput } from "../../support/ovs.js";
 import { randomPacket } from "../../support/random-packets.js";
 import { Random } from "../../support/random.js";
+import { skip } from "../../support/skip.js";
 import { GROUPS, randomTable, type Version } from "./tables.js";
 
 const N_PORTS = 4;
@@ -101,7 +102,7 @@ const assertSame = async (
 describe("translate() against Open vSwitch", function () {
   this.timeout(600_000);
   before(function () {
-    if (!hasOvs()) this.skip();
+    if (!hasOvs()) skip(this, "needs the Debian package openvswitch-switch");
   });
 
   const N_TABLES = Number(process.env["OFXDP_FUZZ_TABLES"] ?? 20);
