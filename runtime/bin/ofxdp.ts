@@ -6,12 +6,13 @@ import { addCompilerCommands } from "#compiler";
 import { addLoaderCommands } from "libbpf-ts";
 import { addRuntimeCommands, packageVersion } from "../cli.js";
 import { flowsSource } from "../load-flows.js";
+import { kernelReplay } from "../replay/kernel-replay.js";
 
 const program = new Command("ofxdp")
   .description("compiles OpenFlow tables into eBPF and runs them on XDP and TC hooks")
   .version(packageVersion())
   .exitOverride();
-addCompilerCommands(program);
+addCompilerCommands(program, undefined, { kernel: kernelReplay });
 addLoaderCommands(program, { sources: [flowsSource] });
 addRuntimeCommands(program);
 for (const command of program.commands) command.exitOverride();
