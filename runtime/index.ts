@@ -31,3 +31,7 @@ export * from "./control/commands.js";
 export * from "./control/dump.js";
 export * from "./daemon.js";
 export * from "./load-flows.js";
+export * from "./demo/cli.js";
+export * from "./demo/demo.js";
+export * from "./demo/facts.js";
+export * from "./demo/report.js";

@@ -26,6 +26,12 @@ const openNamespace = (sys: Sys, path: string, what: string): Fd => {
   );
 };
 
+/** @throws {@link RangeViolation} */
+const checkName = (name: string): void => {
+  if (!/^[A-Za-z0-9_.-]{1,64}$/.test(name) || name === "." || name === "..")
+    throw new RangeViolation(`Bad network namespace name ${JSON.stringify(name)}: want 1 to 64 of [A-Za-z0-9_.-]`);
+};
+
 /**
  * As `ip netns add` does: the directory becomes a shared mount, so that names made here are seen in other mount
  * namespaces. It must be bound to itself once only: every further bind of a shared mount doubles the number of mounts.
@@ -75,8 +81,7 @@ export class Netns implements Disposable {
    * @throws {@link SyscallError}; nothing stays behind
    */
   static create(sys: Sys, name?: string): Netns {
-    if (name !== undefined && !/^[A-Za-z0-9_.-]{1,64}$/.test(name))
-      throw new RangeViolation(`Bad network namespace name ${JSON.stringify(name)}: want 1 to 64 of [A-Za-z0-9_.-]`);
+    if (name !== undefined) checkName(name);
     const action = `create network namespace${name === undefined ? "" : ` ${name}`}`;
     using home = Netns.current(sys);
     const path = `${RUN_DIR}/${name}`;
@@ -127,14 +132,19 @@ export class Netns implements Disposable {
     }
   }
 
+  /** Removes a name, as `ip netns del` does; one that is not there is no error. @throws {@link SyscallError} */
+  static remove(sys: Sys, name: string): void {
+    checkName(name);
+    const path = `${RUN_DIR}/${name}`;
+    const result = unmount(sys, path);
+    if (result !== -ERRNO.EINVAL && result !== -ERRNO.ENOENT)
+      check(result, `remove network namespace ${name}`, "umount2()");
+    rmSync(path, { force: true });
+  }
+
   [Symbol.dispose](): void {
     if (!this.fd.isOpen) return;
     this.fd[Symbol.dispose]();
-    if (!this.isNameOurs || this.name === undefined) return;
-    const path = `${RUN_DIR}/${this.name}`;
-    const result = unmount(this.sys, path);
-    if (result !== -ERRNO.EINVAL && result !== -ERRNO.ENOENT)
-      check(result, `remove network namespace ${this.name}`, "umount2()");
-    rmSync(path, { force: true });
+    if (this.isNameOurs && this.name !== undefined) Netns.remove(this.sys, this.name);
   }
 }

@@ -5,6 +5,7 @@ import { Command, CommanderError } from "commander";
 import { addCompilerCommands } from "#compiler";
 import { addLoaderCommands } from "libbpf-ts";
 import { addRuntimeCommands, packageVersion } from "../cli.js";
+import { addDemoCommand } from "../demo/cli.js";
 import { flowsSource } from "../load-flows.js";
 import { kernelReplay } from "../replay/kernel-replay.js";
 
@@ -15,6 +16,7 @@ const program = new Command("ofxdp")
 addCompilerCommands(program, undefined, { kernel: kernelReplay });
 addLoaderCommands(program, { sources: [flowsSource] });
 addRuntimeCommands(program);
+addDemoCommand(program);
 for (const command of program.commands) command.exitOverride();
 
 try {
