@@ -5,7 +5,16 @@
 
 import { readFileSync } from "node:fs";
 import { Option, type Command } from "commander";
-import { CodecError, exitCodeOf, OffloadError, readElf, Scope, type ExitCode, type ObjectSpec } from "ebpf-assembler";
+import {
+  CodecError,
+  CompileError,
+  exitCodeOf,
+  OffloadError,
+  readElf,
+  Scope,
+  type ExitCode,
+  type ObjectSpec,
+} from "ebpf-assembler";
 import {
   HOOKS,
   install,
@@ -73,6 +82,8 @@ export const runCommand = (io: CliIo, name: string, asJson: boolean, body: () =>
     io.exit(body() ?? 0);
   } catch (error) {
     if (asJson) io.out(`${JSON.stringify({ error: errorFacts(error) })}\n`);
+    // A place in a source text comes first in its line, as compilers have it.
+    else if (error instanceof CompileError) io.err(`${error.message}\n`);
     else io.err(`${name}: ${error instanceof Error ? error.message : String(error)}\n`);
     io.exit(exitCodeOf(error));
   }

@@ -2,7 +2,7 @@
 
 import { Scope, unreachable } from "ebpf-assembler";
 import type { Program } from "libbpf-ts";
-import { attachTc, Link, SyscallError, type Interface, type Sys } from "libbpf-ts";
+import { attachTc, Link, NotInstalledError, SyscallError, uninstall, type Interface, type Sys } from "libbpf-ts";
 import type { Hook } from "#compiler";
 import { changePeer, peerSettings, type PeerChange } from "./offloads.js";
 import type { AttachedHook, PortHook } from "./port-spec.js";
@@ -36,8 +36,18 @@ export const candidateHooks = (
 /** errno of a driver without XDP, or without XDP at this MTU or queue setting. */
 const NOT_THERE: ReadonlySet<string> = new Set(["EOPNOTSUPP", "ERANGE", "EINVAL"]);
 
+/** What `ofxdp load` left on the interface gives way to the daemon. */
+const takeOver = (sys: Sys, iface: Interface): void => {
+  try {
+    uninstall(sys, iface.name);
+  } catch (error) {
+    if (!(error instanceof NotInstalledError)) throw error;
+  }
+};
+
 /**
- * Attaches.
+ * Attaches, in place of a program that `ofxdp load` put there: at TC without a gap, at XDP, where only one program can
+ * be, after that one.
  * @param stub - loads the program of a hook when it is needed
  * @param receivesXdp - whether native XDP of another port will redirect to this one
  * @throws {@link OccupiedError}, {@link SyscallError}; nothing stays behind
@@ -57,12 +67,14 @@ export const attachPort = (
       const settings = iface.kind === "veth" ? peerSettings(hook, receivesXdp) : {};
       const peer = changePeer(sys, iface, settings);
       if (peer !== undefined) scope.use(peer);
+      if (hook !== "tc") takeOver(sys, iface);
       const attached =
         hook === "tc"
           ? attachTc(sys, program, iface.index, "ingress")
           : scope.use(Link.xdp(sys, program, iface.index, hook));
       const link = attached instanceof Link ? attached : attached.link;
       if (!(attached instanceof Link)) scope.use(attached);
+      if (hook === "tc") takeOver(sys, iface);
       const owned = scope.move();
       return { hook, why, peer, link, [Symbol.dispose]: () => owned[Symbol.dispose]() };
     } catch (error) {
