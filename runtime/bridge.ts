@@ -15,7 +15,6 @@ import {
   type Group,
   type Hook,
   type Match,
-  type Translation,
 } from "#compiler";
 import { followInterfaces, PacketSender, RingBuffer, Rtnl, type Interface, type Sys } from "libbpf-ts";
 import { monotonicMs } from "./clock.js";
@@ -24,7 +23,7 @@ import type { Log } from "./log.js";
 import { firstPlan, MegaflowCache, type CacheOptions, type CacheStats } from "./megaflow/cache.js";
 import { Revalidator, type RevalidatorOptions, type RevalidatorStats } from "./megaflow/revalidator.js";
 import { Specialiser, type SpecialiserStats } from "./megaflow/specialiser.js";
-import type { Ukey } from "./megaflow/ukey.js";
+import type { Ukey, Verdict } from "./megaflow/ukey.js";
 import { attachPort, candidateHooks, programOf, type PortAttachment } from "./ports/attach.js";
 import type { PortSpec } from "./ports/port-spec.js";
 import { newPortStats, PortTable, type PortStats, type RuntimePort } from "./ports/port-table.js";
@@ -296,7 +295,7 @@ export class Bridge implements Disposable {
   // What comes back from the parts
 
   private readonly credit = (
-    translation: Translation,
+    translation: Verdict,
     inPort: number,
     packets: number,
     bytes: number,

@@ -21,12 +21,12 @@ import {
   type Layers,
   type Sink,
   type Switch,
-  type Translation,
 } from "#compiler";
 import { GSO, type PacketOffload, type PacketSender, type RingMemory } from "libbpf-ts";
 import { UpcallReader } from "./channel/reader.js";
 import { monotonicMs } from "./clock.js";
 import type { MegaflowCache } from "./megaflow/cache.js";
+import type { Verdict } from "./megaflow/ukey.js";
 import { Histogram, type Quantiles } from "./metrics/histogram.js";
 import type { PortTable } from "./ports/port-table.js";
 
@@ -87,7 +87,7 @@ export class SlowPath implements Sink {
     private readonly ports: PortTable,
     private readonly sender: PacketSender,
     private readonly credit: (
-      translation: Translation,
+      translation: Verdict,
       inPort: number,
       packets: number,
       bytes: number,
@@ -143,7 +143,7 @@ export class SlowPath implements Sink {
   }
 
   /** The translation of the packet in hand, whose megaflow is installed afterwards if it can be. */
-  private translationOf(ifindex: number, isMiss: boolean, nowMs: number): Translation {
+  private translationOf(ifindex: number, isMiss: boolean, nowMs: number): Verdict {
     const { sw, flow, cache } = this;
     const known = cache.findRecent(flow, ifindex);
     if (known !== undefined && known.translation.version === sw.version) {
@@ -157,7 +157,7 @@ export class SlowPath implements Sink {
     return translation;
   }
 
-  private execute(packet: Uint8Array, { actions }: Translation): void {
+  private execute(packet: Uint8Array, { actions }: Verdict): void {
     const { layers, reader, copy } = this;
     this.gsoSize = reader.gsoSize;
     if (this.gsoSize === 0 && isPartial(packet, layers)) {

@@ -14,13 +14,13 @@ import {
 /** A `struct nlattr` as one little-endian word: length | type << 16. */
 const attrWord = (length: number, type: number): number => (length | (type << 16)) >>> 0;
 
-/** Headers that must stand at constant offsets for the other offsets to hold. */
-const LAYOUT: readonly (readonly [at: number, word: number])[] = [
-  [UPCALL.key, attrWord(12, OVS_PACKET_ATTR.KEY | NLA_F_NESTED)],
-  [UPCALL.inPort - 4, attrWord(8, OVS_KEY_ATTR_IN_PORT)],
-  [UPCALL.len - 4, attrWord(8, OVS_PACKET_ATTR.LEN)],
-  [UPCALL.gso - 4, attrWord(8, ATTR_GSO)],
-  [UPCALL.time - 4, attrWord(12, ATTR_TIME)],
+/** Headers that must stand at constant offsets for the other offsets to hold: offset, word, offset, word... */
+const LAYOUT: readonly number[] = [
+  ...[UPCALL.key, attrWord(12, OVS_PACKET_ATTR.KEY | NLA_F_NESTED)],
+  ...[UPCALL.inPort - 4, attrWord(8, OVS_KEY_ATTR_IN_PORT)],
+  ...[UPCALL.len - 4, attrWord(8, OVS_PACKET_ATTR.LEN)],
+  ...[UPCALL.gso - 4, attrWord(8, ATTR_GSO)],
+  ...[UPCALL.time - 4, attrWord(12, ATTR_TIME)],
 ];
 
 /** The fields of one record; {@link read} overwrites them. */
@@ -49,7 +49,8 @@ export class UpcallReader {
     if (size < UPCALL.packet || view.getUint16(at + UPCALL.nlType, true) !== PACKET_FAMILY) return false;
     const length = view.getUint32(at + UPCALL.nlLen, true);
     if (length < UPCALL.packet || length > size) return false;
-    for (const [offset, word] of LAYOUT) if (view.getUint32(at + offset, true) !== word) return false;
+    for (let i = 0; i < LAYOUT.length; i += 2)
+      if (view.getUint32(at + LAYOUT[i]!, true) !== LAYOUT[i + 1]) return false;
     if (view.getUint16(at + UPCALL.packetAttr + 2, true) !== OVS_PACKET_ATTR.PACKET) return false;
     this.cmd = view.getUint8(at + UPCALL.cmd);
     this.inPort = view.getUint32(at + UPCALL.inPort, true);

@@ -36,7 +36,7 @@ import { GRACE_MS, type Datapath, type Generation, type Pending } from "../datap
 import type { OnTraffic, Placement, SubtableStore } from "../datapath/store.js";
 import { equalActions } from "./actions.js";
 import { newDeleteCounts, type DeleteCounts, type DeleteReason } from "./reasons.js";
-import { MaskClass, packetMask, Ukey } from "./ukey.js";
+import { MaskClass, packetMask, Ukey, verdictOf } from "./ukey.js";
 
 /** What the cache has to know of the ports. */
 export interface PortLookup {
@@ -224,7 +224,7 @@ export class MegaflowCache {
         this.nNotInstalled++;
         return undefined;
       }
-      ukey = new Ukey(flow.slice(), ifindex, maskClass, key, translation, nowMs);
+      ukey = new Ukey(flow, ifindex, maskClass, key, verdictOf(translation), nowMs);
       ukey.usedMs = nowMs;
       maskClass.ukeys.set(key, ukey);
       this.count++;
@@ -277,13 +277,16 @@ export class MegaflowCache {
 
   /** Puts a megaflow where packets with {@link fullKey} find it, unless it is there already. */
   private place(ukey: Ukey): boolean {
-    const store = this.storeOf(ukey.maskClass) ?? this.datapath.generation.exact;
-    const there = store.find(this.fullKey);
+    const own = this.storeOf(ukey.maskClass);
+    // Its subtable holds just what its class does.
+    if (own !== undefined && !ukey.maskClass.isExact) return ukey.placements.length > 0 || this.putInto(own, ukey);
+    const { exact } = this.datapath.generation;
+    const there = exact.find(this.fullKey);
     if (there !== undefined) {
       if (there.owner === ukey) return true;
       this.remove(there.owner, "flow-wildcarded");
     }
-    return this.putInto(store, ukey);
+    return this.putInto(exact, ukey);
   }
 
   private putInto(store: SubtableStore<Ukey>, ukey: Ukey): boolean {
@@ -342,7 +345,8 @@ export class MegaflowCache {
   };
 
   /** Gives a megaflow a new translation of the same packets. @returns false when the datapath refused: it is removed */
-  refresh(ukey: Ukey, translation: Translation): boolean {
+  refresh(ukey: Ukey, latest: Translation): boolean {
+    const translation = verdictOf(latest);
     const isSame = equalActions(ukey.translation.actions, translation.actions);
     if (isSame) {
       ukey.translation = translation;

@@ -81,7 +81,7 @@ export class Revalidator implements Disposable {
   }
 
   start(): void {
-    this.schedule(INTERVAL_MS);
+    this.schedule(this.isWokenEarly ? 0 : INTERVAL_MS);
   }
 
   /** Tables, ports or addresses may have changed: the next round comes now, or as soon as the last one's cost allows. */

@@ -22,6 +22,44 @@ import type { Placement } from "../datapath/store.js";
 const PACKET_BITS: FlowWords = newFlow();
 for (const member of PACKET_MEMBERS) unwildcard(PACKET_BITS, member);
 
+/** What a megaflow keeps of its translation: the mask is its class's, the final flow nobody asks for. */
+export type Verdict = Omit<Translation, "mask" | "final">;
+
+export const verdictOf = ({ actions, rules, groups, learns, slow, error, version }: Translation): Verdict => ({
+  actions,
+  rules,
+  groups,
+  learns,
+  ...(slow === undefined ? {} : { slow }),
+  ...(error === undefined ? {} : { error }),
+  version,
+});
+
+/** Flows per chunk of the arena. */
+const CHUNK = 256;
+
+/**
+ * Copies of flows that live long, many in one buffer: a typed array with a buffer of its own costs the garbage collector ten
+ * times as much. A chunk is freed when the last flow in it is.
+ */
+class FlowArena {
+  private chunk: FlowWords = new Uint32Array(0);
+  private at = 0;
+
+  copy(flow: FlowWords): FlowWords {
+    if (this.at === this.chunk.length) {
+      this.chunk = new Uint32Array(CHUNK * flow.length);
+      this.at = 0;
+    }
+    const copy = this.chunk.subarray(this.at, this.at + flow.length);
+    this.at += flow.length;
+    copy.set(flow);
+    return copy;
+  }
+}
+
+const arena = new FlowArena();
+
 export class Ukey {
   readonly placements: Placement<Ukey>[] = [];
   packets = 0;
@@ -29,18 +67,22 @@ export class Ukey {
   /** When the last packet was seen (by user space, or when a counter was read that had risen); 0 for none. */
   usedMs = 0;
   isDeleted = false;
+  /** The first packet's flow. */
+  readonly flow: FlowWords;
 
+  /** @param flow - copied */
   constructor(
-    /** The first packet's flow; owned. */
-    readonly flow: FlowWords,
+    flow: FlowWords,
     readonly ifindex: number,
     public maskClass: MaskClass,
     /** Key within its class. */
     public key: string,
     /** The tables' latest word on it. */
-    public translation: Translation,
+    public translation: Verdict,
     readonly createdMs: number,
-  ) {}
+  ) {
+    this.flow = arena.copy(flow);
+  }
 
   /** OpenFlow port that its packets come in by. */
   get inPort(): number {
