@@ -16,11 +16,12 @@ import { PIPELINE, runPasses } from "../passes/index.js";
 import type { Switch } from "../pipeline/switch.js";
 import { processFileIo, type FileIo } from "./file-io.js";
 import { runCommand, type Io } from "./io.js";
-import { loadSwitch } from "./load-switch.js";
+import { collectNamedPort, loadSwitch } from "./load-switch.js";
 
 interface CompileOptions {
   readonly output?: string;
   readonly groups?: string;
+  readonly port?: ReadonlyMap<string, number>;
   readonly hook: Hook | "offload";
   readonly mode: "direct" | "megaflow" | "auto";
   readonly emit: "obj" | "ir" | "asm";
@@ -57,8 +58,13 @@ const hookOf = ({ hook, mode }: CompileOptions): Hook => {
 
 const compile = (io: Io, files: FileIo, flows: string, options: CompileOptions): void => {
   const hook = hookOf(options);
-  const { output, groups, printAfter } = options;
-  const sw = loadSwitch(io, { flows, failMode: "standalone", ...(groups === undefined ? {} : { groups }) });
+  const { output, groups, port: named, printAfter } = options;
+  const sw = loadSwitch(io, {
+    flows,
+    failMode: "standalone",
+    ...(groups === undefined ? {} : { groups }),
+    ...(named === undefined ? {} : { named }),
+  });
   const made = forecastPlan(sw);
   if (printAfter !== undefined) {
     if (!PIPELINE.some(({ name }) => name === printAfter)) {
@@ -89,6 +95,7 @@ export const addCompile = (program: Command, io: Io, files: FileIo = processFile
     .argument("[flows]", "file in the syntax of ovs-ofctl add-flows, - for standard input")
     .option("-o, --output <file>", "write the object (or what --emit says) to this file")
     .option("--groups <file>", "groups in the syntax of ovs-ofctl add-groups")
+    .option("--port <N=ifname>", "a port by the name that flows call it; may be given for several", collectNamedPort)
     .addOption(new Option("--hook <hook>", "hook to compile for").choices(["xdp", "tc", "offload"]).default("xdp"))
     .addOption(
       new Option("--mode <mode>", "how tables become a program")

@@ -21,7 +21,21 @@ export interface SwitchSource {
   /** Ports that packets come in by. */
   readonly seen?: readonly number[];
   readonly failMode?: FailMode;
+  /** Ports by the names that flows and groups may call them by. */
+  readonly named?: ReadonlyMap<string, number>;
 }
+
+/** `N=NAME`, for commander options that may be given several times. */
+export const collectNamedPort = (
+  text: string,
+  previous: ReadonlyMap<string, number> = new Map(),
+): ReadonlyMap<string, number> => {
+  const [, number, name] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (number === undefined || name === undefined) {
+    throw new InvalidArgumentError(`"${text}" names no port: want N=IFNAME.`);
+  }
+  return new Map([...previous, [name, parsePorts(number)[0]!]]);
+};
 
 /** `1,2,LOCAL` */
 export const parsePorts = (text: string): readonly number[] =>
@@ -64,13 +78,15 @@ const namedPorts = (sw: Switch): number[] => {
  */
 export const loadSwitch = (io: Io, source: SwitchSource): Switch => {
   const sw = new Switch({ failMode: source.failMode ?? "standalone" });
+  const named = source.named ?? new Map<string, number>();
+  const ports = { numbers: named };
   if (source.groups !== undefined) {
-    for (const group of parseGroups(io.readText(source.groups), { file: fileName(source.groups) })) {
+    for (const group of parseGroups(io.readText(source.groups), { file: fileName(source.groups), ports })) {
       sw.addGroup(group, 0);
     }
   }
   const file = fileName(source.flows);
-  for (const mod of parseFlowMods(io.readText(source.flows), { file })) {
+  for (const mod of parseFlowMods(io.readText(source.flows), { file, ports })) {
     try {
       applyFlowMod(sw, mod, 0);
     } catch (error) {
@@ -78,7 +94,8 @@ export const loadSwitch = (io: Io, source: SwitchSource): Switch => {
       throw new CompileError([{ file, line: mod.flow.source?.line ?? 1, column: 1, message: error.message }]);
     }
   }
-  const ports = source.ports ?? [...namedPorts(sw), ...(source.seen ?? [])].filter(isReal);
-  for (const number of new Set(ports)) sw.setPort({ number });
+  const numbers = source.ports ?? [...namedPorts(sw), ...(source.seen ?? []), ...named.values()].filter(isReal);
+  for (const number of new Set(numbers)) sw.setPort({ number });
+  for (const [name, number] of named) sw.setPort({ number, name });
   return sw;
 };

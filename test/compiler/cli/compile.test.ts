@@ -71,6 +71,14 @@ describe("ofxdp compile", () => {
     assert.match(run(FLOWS, "a.flows", "--print-after", "drop-dead").out, /@entry/);
   });
 
+  it("knows ports by the names that --port gives", () => {
+    const flows = "in_port=uplink,actions=output:web\n";
+    const { out, code } = run(flows, "a.flows", "--port", "1=uplink", "--port", "7=web", "--report");
+    assert.equal(code, 0);
+    assert.match(out, /^actions 7: 4 bytes of arguments, for in_port=uplink,actions=output:web$/m);
+    assert.equal(run(flows, "a.flows", "--report").code, 1);
+  });
+
   const refusals: readonly { name: string; flows: string; args: readonly string[]; code: number; err: RegExp }[] = [
     {
       name: "bad flow text",
