@@ -61,6 +61,10 @@ export interface Handled {
 export interface EngineOptions {
   /** Packets that go by before a program that lacks something is built anew. Default 32. */
   readonly patience?: number;
+  /** Megaflows per subtable; see `plan`. */
+  readonly maxEntries?: number;
+  /** What makes a program of a plan, {@link compileDatapath} by default; engines that run side by side can share results. */
+  readonly compile?: (plan: DatapathPlan, hooks: readonly Hook[]) => ObjectSpec;
   /** Interface index of an OpenFlow port and back; by default they are the same numbers. */
   readonly ifindexOf?: (port: number) => number;
   readonly portOf?: (ifindex: number) => number;
@@ -84,6 +88,8 @@ export class DatapathEngine implements Disposable {
   readonly #flow = newFlow();
   readonly #layers = newLayers();
   readonly #patience: number;
+  readonly #maxEntries: number | undefined;
+  readonly #compile: NonNullable<EngineOptions["compile"]>;
   readonly #ifindexOf: (port: number) => number;
   readonly #portOf: (ifindex: number) => number;
   readonly #masks = new Map<string, Uint8Array>();
@@ -107,6 +113,8 @@ export class DatapathEngine implements Disposable {
     options: EngineOptions = {},
   ) {
     this.#patience = options.patience ?? 32;
+    this.#maxEntries = options.maxEntries;
+    this.#compile = options.compile ?? compileDatapath;
     this.#ifindexOf = options.ifindexOf ?? identity;
     this.#portOf = options.portOf ?? identity;
     this.#members = relevantMembers(sw);
@@ -126,6 +134,7 @@ export class DatapathEngine implements Disposable {
       key,
       subtables: [...this.#masks.values()].map((mask) => subtable(`mf_${n++}`, mask)),
       shapes: numberShapes([...this.#shapes.values()]),
+      ...(this.#maxEntries !== undefined && { maxEntries: this.#maxEntries }),
     });
   }
 
@@ -134,7 +143,7 @@ export class DatapathEngine implements Disposable {
     this.#wanting = 0;
     this.#shapeByText = new Map(this.#plan.shapes.map((s) => [s.text, s]));
     this.#subtables = new Map(this.#plan.subtables.map((table) => [table.id, table]));
-    return this.load(compileDatapath(this.#plan, [this.hook]), this.hook);
+    return this.load(this.#compile(this.#plan, [this.hook]), this.hook);
   }
 
   /** Reads what the program has counted and credits it. */

@@ -29,6 +29,9 @@ const MARKER = new Uint8Array(60);
 MARKER.set([0x02, 0, 0, 0, 0, 0x99, 0x02, 0, 0, 0, 0, 0x98, 0x88, 0xb5]);
 new TextEncoder().encodeInto("ofxdp replay marker", MARKER.subarray(14));
 
+/** The most that a veth takes: captures of hosts that merge segments (GRO) have packets far above any wire's. */
+const MTU = 65535;
+
 /** Longest wait for the marker of a packet; it takes microseconds unless the machine is busy. */
 const PATIENCE_MS = 2000;
 
@@ -79,7 +82,7 @@ export class KernelLab implements Disposable {
       const rtnl = scope.use(Rtnl.open(sys));
       for (const port of ports) {
         const [name, far] = [`p${port}`, `h${port}`];
-        rtnl.createVeth({ name, mtu: 9000 }, { name: far, mtu: 9000 });
+        rtnl.createVeth({ name, mtu: MTU }, { name: far, mtu: MTU });
         for (const end of [name, far]) rtnl.change(rtnl.get(end).index, { up: true });
         const ifindex = rtnl.get(name).index;
         const farIndex = rtnl.get(far).index;
@@ -149,7 +152,13 @@ export class KernelLab implements Disposable {
     if (from === undefined) throw new NotSupportedError(`Replaying from interface ${ifindex}, which is no port`);
     this.#sender.queue(from.far, packet);
     this.#sender.queue(from.far, MARKER);
-    this.#sender.flush();
+    if (this.#sender.flush() !== 2) {
+      const why = [...this.#sender.drops.keys()].at(-1) ?? "";
+      throw new NotSupportedError(
+        `Replaying a packet of ${packet.length} bytes in this kernel`,
+        `it is refused: ${why}`,
+      );
+    }
     const upcalls = this.#collectUpcalls();
     const outputs: { ifindex: number; packet: Uint8Array }[] = [];
     for (const port of this.#ports.values()) {

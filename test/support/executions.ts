@@ -1,0 +1,132 @@
+// One semantics, three executions: packets go through the reference translator, through the compiled program in the
+// interpreter, and through the same program in the running kernel, and must come out the same: ports, bytes, copies to the
+// controller, and in the end the counters of every rule. Interpreter and kernel must also agree on the way that each
+// packet took (hit, slow, miss).
+
+import assert from "node:assert/strict";
+import { toHex } from "ebpf-assembler";
+import {
+  compileDatapath,
+  DatapathEngine,
+  loadVm,
+  ReferenceEngine,
+  type DatapathPlan,
+  type EngineOptions,
+  type Handled,
+  type Hook,
+  type LoadBackend,
+  type Switch,
+} from "#compiler";
+import { KernelLab } from "#runtime";
+
+/** A packet and the port that it comes in by. */
+export interface Sample {
+  readonly inPort: number;
+  readonly packet: Uint8Array;
+}
+
+/** Packets by the way they took. */
+export type Paths = Record<Handled["path"], number>;
+
+/** Packets before a program is built anew: few enough that a run of 200 uses specialised programs. */
+const PATIENCE = 40;
+/** Megaflows per subtable: a run has fewer, and the kernel clears every bucket of a map. */
+const MAX_ENTRIES = 1024;
+
+const isTag = (packet: Uint8Array, at: number): boolean => {
+  const type = (packet[at]! << 8) | packet[at + 1]!;
+  return type === 0x8100 || type === 0x88a8;
+};
+
+/**
+ * Whether Linux can take the tag of a frame off: it drops tagged frames with fewer than 2 bytes behind the tag, before TC
+ * sees them and before they are caught (skb_vlan_untag(), `pskb_may_pull(skb, VLAN_HLEN + sizeof(unsigned short))`).
+ */
+const isUntaggable = (packet: Uint8Array): boolean => !isTag(packet, 12) || packet.length >= 20;
+
+/** Packets in order within each port; which port is served first does not count. */
+const shown = ({ outputs, controller }: Handled, inKernel: boolean): unknown => ({
+  outputs: outputs
+    .filter(({ packet }) => !inKernel || isUntaggable(packet))
+    .sort((a, b) => a.port - b.port)
+    .map(({ port, packet }) => `${port}:${toHex(packet)}`),
+  controller: controller.map(({ reason, table, packet }) => `${reason}:${table}:${toHex(packet)}`),
+});
+
+const counters = (sw: Switch): string[] =>
+  [...sw.rules()].map((rule) => `${rule.table}/${rule.priority}: ${rule.packets} packets, ${rule.bytes} bytes`);
+
+/** {@link compileDatapath} that remembers its last result: two engines that run side by side ask for each plan in turn. */
+const compileOnce = (): NonNullable<EngineOptions["compile"]> => {
+  let last: { readonly key: string; readonly object: ReturnType<typeof compileDatapath> } | undefined;
+  return (plan: DatapathPlan, hooks) => {
+    const key = JSON.stringify([plan, hooks], (_, value: unknown) =>
+      typeof value === "bigint" ? value.toString() : value,
+    );
+    if (last?.key !== key) last = { key, object: compileDatapath(plan, hooks) };
+    return last.object;
+  };
+};
+
+/** Interpreter and kernel at one hook, with ports of their own. Disposing removes what was made in the kernel. */
+export class Executions implements Disposable {
+  readonly #lab: KernelLab;
+  readonly #vm: LoadBackend;
+  readonly #compile = compileOnce();
+
+  constructor(
+    readonly hook: Hook,
+    ports: readonly number[],
+  ) {
+    this.#lab = new KernelLab(ports);
+    this.#vm = loadVm(ports);
+  }
+
+  /**
+   * Runs samples through three switches that `makeSwitch` makes alike.
+   *
+   * @param name - begins the message of a difference
+   * @throws AssertionError at the first packet, or rule, that is not treated alike
+   */
+  run(name: string, makeSwitch: () => Switch, samples: Iterable<Sample>): Paths {
+    const reference = new ReferenceEngine(makeSwitch());
+    const options: EngineOptions = { patience: PATIENCE, maxEntries: MAX_ENTRIES, compile: this.#compile };
+    using vm = new DatapathEngine(makeSwitch(), this.hook, this.#vm, options);
+    using kernel = new DatapathEngine(makeSwitch(), this.hook, this.#lab.load, {
+      ...options,
+      ifindexOf: this.#lab.ifindexOf,
+      portOf: this.#lab.portOf,
+    });
+    const paths: Paths = { hit: 0, slow: 0, miss: 0 };
+    let now = 0;
+    for (const { inPort, packet } of samples) {
+      if (this.hook === "tc" && !isUntaggable(packet)) continue;
+      const text = (execution: string): string =>
+        `${name} at ${this.hook}: ${execution}, packet ${now} by port ${inPort}: ${toHex(packet)}`;
+      const want = reference.handle(inPort, packet, now);
+      const inVm = vm.handle(inPort, packet, now);
+      assert.deepEqual(shown(inVm, false), shown(want, false), text(`interpreter (${inVm.path})`));
+      const inKernel = kernel.handle(inPort, packet, now);
+      assert.deepEqual(shown(inKernel, true), shown(want, true), text(`kernel (${inKernel.path})`));
+      assert.equal(inKernel.path, inVm.path, text("path in the kernel"));
+      paths[inVm.path]++;
+      now++;
+    }
+    for (const engine of [vm, kernel]) {
+      engine.settle(now);
+      assert.deepEqual(counters(engine.sw), counters(reference.sw), `${name}: counters at ${this.hook}`);
+    }
+    return paths;
+  }
+
+  [Symbol.dispose](): void {
+    this.#lab[Symbol.dispose]();
+  }
+}
+
+/** Sums of {@link Paths}. */
+export const addPaths = (total: Paths, more: Paths): Paths => ({
+  hit: total.hit + more.hit,
+  slow: total.slow + more.slow,
+  miss: total.miss + more.miss,
+});
