@@ -1,7 +1,7 @@
 // What a test run must give back: file descriptors, child processes, network namespaces, mounts and temporary files.
 // A descriptor that is merely closed late is no leak; one opened by a suite and still open at the end of the run is.
 
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,9 +23,9 @@ export const openFiles = (): OpenFiles => {
   return files;
 };
 
-/** Opens what Node opens once and keeps: the pipe that signals of children come through. */
+/** Opens what Node opens with its first child and keeps: a pipe for signals, and /dev/null when that is its input. */
 export const warmUp = (): void => {
-  spawnSync("true");
+  spawn("true").unref();
 };
 
 /** Remembers which descriptors each file of tests opened and did not close. */
