@@ -27,7 +27,7 @@ import type { Ukey, Verdict } from "./megaflow/ukey.js";
 import { attachPort, candidateHooks, programOf, type PortAttachment } from "./ports/attach.js";
 import type { PortSpec } from "./ports/port-spec.js";
 import { newPortStats, PortTable, type PortStats, type RuntimePort } from "./ports/port-table.js";
-import { expectedActions, warmUp } from "./warm-up.js";
+import { expectedActions, warmUp, warmUpUpcalls } from "./warm-up.js";
 import { DRAIN_LIMIT, SlowPath, type SlowPathStats } from "./slow-path.js";
 
 export interface BridgeOptions extends CacheOptions, RevalidatorOptions {
@@ -136,6 +136,7 @@ export class Bridge implements Disposable {
       }),
     );
     scope.defer(() => this.detachAll());
+    warmUpUpcalls(sys, this.sw, this.cache);
     for (const [spec, iface] of interfaces) this.addPort(spec, iface);
     scope.use(followInterfaces(sys, (event) => this.onInterface(event)));
     this.revalidator.start();
@@ -330,8 +331,8 @@ export class Bridge implements Disposable {
   };
 
   private readonly onRound = (): void => {
-    // Subtables that have run empty cost every look-up; a few are not worth a new program.
-    if (this.cache.nEmptySubtables >= 4) this.specialiser.wake();
+    // Subtables may have run empty.
+    if (this.cache.isWanting) this.specialiser.wake();
   };
 
   private nErrors = 0;

@@ -5,15 +5,23 @@
 import {
   Executor,
   extract,
-  get,
+  forecast,
+  keyLayout,
   newFlow,
   newLayers,
-  set,
+  OVS_PACKET_CMD,
+  relevantMembers,
   translate,
   type DpAction,
   type Sink,
   type Switch,
 } from "#compiler";
+import { PacketSender, type Sys } from "libbpf-ts";
+import { encode } from "./channel/codec.js";
+import { upcall, upcallMessage } from "./channel/messages.js";
+import type { MegaflowCache } from "./megaflow/cache.js";
+import { newPortStats, PortTable } from "./ports/port-table.js";
+import { SlowPath } from "./slow-path.js";
 
 /** Rounds over all packets: enough for the engine to optimise, about 20 ms. */
 const ROUNDS = 150;
@@ -42,11 +50,6 @@ const PACKETS: readonly Uint8Array[] = [
 
 const nowhere: Sink = { output: () => undefined, controller: () => undefined };
 
-/** Rules that are looked at for the actions that they lead to. */
-const MAX_RULES = 1000;
-/** A time to live that survives every hop of a pipeline. */
-const TTL = 64;
-
 /** Exercises parsing, translation and execution for the ports of `sw`. */
 export const warmUp = (sw: Switch): void => {
   const flow = newFlow();
@@ -62,25 +65,49 @@ export const warmUp = (sw: Switch): void => {
   }
 };
 
+/** Rounds of whole upcalls: each installs megaflows and takes them out again. */
+const UPCALL_ROUNDS = 40;
+/** Interfaces that do not exist: what is sent to them, the kernel refuses. */
+const NO_INTERFACE = 0x7fffff00;
+
 /**
- * Lists of actions that packets are likely to get: those of the made-up packets, and those of packets that just match each
- * rule.
+ * Exercises the whole way of an upcall, from the record to the socket, on a switch that has no ports attached yet. The cache
+ * and the addresses learned are empty afterwards.
  */
+export const warmUpUpcalls = (sys: Sys, sw: Switch, cache: MegaflowCache): void => {
+  using sender = PacketSender.open(sys);
+  const ports = new PortTable();
+  for (const { number, name } of sw.ports)
+    ports.add({ number, name, ifindex: NO_INTERFACE + (number & 0xff), hook: "tc", stats: newPortStats() });
+  const first = ports.all[0];
+  if (first === undefined) return;
+  const slowPath = new SlowPath(
+    sw,
+    cache,
+    ports,
+    sender,
+    () => undefined,
+    () => undefined,
+  );
+  const records = PACKETS.map((packet) => {
+    const bytes = encode(upcall, upcallMessage({ cmd: OVS_PACKET_CMD.MISS, inPort: first.ifindex, packet }), "upcall");
+    return { bytes, view: new DataView(bytes.buffer) };
+  });
+  for (let i = 0; i < UPCALL_ROUNDS; i++) {
+    for (const record of records) slowPath.onRecord(record, 0, record.bytes.length);
+    slowPath.onDrained();
+    cache.reset();
+  }
+  sw.macs.flush();
+};
+
+/** Lists of actions that packets are likely to get: those of the made-up packets, and what is forecast of the rules. */
 export const expectedActions = (sw: Switch): (readonly DpAction[])[] => {
-  const lists: (readonly DpAction[])[] = [];
   const flow = newFlow();
   const inPort = sw.ports[0]?.number ?? 1;
-  for (const packet of PACKETS) {
+  const lists = PACKETS.map((packet) => {
     extract(packet, packet.length, inPort, flow);
-    lists.push(translate(sw, flow).actions);
-  }
-  let n = 0;
-  for (const { match } of sw.rules()) {
-    if (n++ === MAX_RULES) break;
-    flow.set(match.value);
-    if (get(flow, "in_port") === 0) set(flow, "in_port", inPort);
-    if (get(flow, "nw_ttl") === 0) set(flow, "nw_ttl", TTL);
-    lists.push(translate(sw, flow).actions);
-  }
-  return lists;
+    return translate(sw, flow).actions;
+  });
+  return [...lists, ...forecast(sw, keyLayout(relevantMembers(sw))).shapes.map(({ actions }) => actions)];
 };

@@ -73,11 +73,23 @@ const RECENT_MAX = 8192;
 /** Shapes that every program has: a packet sent out of one port. */
 const SEED_SHAPES: readonly (readonly DpAction[])[] = [[{ kind: "output", port: 0 }]];
 
+/** So many empty subtables are worth a new program. */
+const EMPTY_SUBTABLES_MAX = 4;
+
 /** Shapes of a first plan at most: each is code, and some will never be used. */
 const FIRST_SHAPES_MAX = 16;
 
-/** The members that a program always has in its key: every translation of an IP packet looks at them. */
-const BASE_MEMBERS: readonly Member[] = ["in_port", "dl_type", "nw_frag"];
+/** The members that a program always has in its key. */
+const BASE_MEMBERS: readonly Member[] = ["in_port", "dl_type"];
+/** Members that later fragments have none of: where they matter, so do the fragment bits. */
+const L4_MEMBERS: readonly Member[] = ["tp_src", "tp_dst", "tcp_flags"];
+
+/** `members` and what the key needs with them. */
+const keyMembers = (members: Iterable<Member>): Set<Member> => {
+  const all = new Set([...BASE_MEMBERS, ...members]);
+  if (L4_MEMBERS.some((member) => all.has(member))) all.add("nw_frag");
+  return all;
+};
 
 /**
  * Bytes of the upcall ring: 64 GSO packets of 64 KiB, or 16,384 small ones, which is a quarter of a second at the rate that
@@ -101,7 +113,7 @@ export const firstPlan = (
       shapes.set(text, shape(FIRST_SHAPE + shapes.size, list));
   }
   return planOf({
-    key: keyLayout(new Set([...BASE_MEMBERS, ...members])),
+    key: keyLayout(keyMembers(members)),
     shapes: [...shapes.values()],
     ringSize: RING_SIZE,
     ...options,
@@ -387,6 +399,20 @@ export class MegaflowCache {
     for (const ukey of this.ukeys()) this.remove(ukey, reason);
   }
 
+  /** Takes everything out and forgets that it was ever there, wishes and counts included. */
+  reset(): void {
+    this.clear("purge");
+    this.recent.clear();
+    this.byMask.clear();
+    for (const [id, maskClass] of this.byId) if (this.storeOf(maskClass) === undefined) this.byId.delete(id);
+    this.wantedShapes.clear();
+    this.wantedMembers.clear();
+    this.wantsMasks = false;
+    this.nInstalled = 0;
+    this.nNotInstalled = 0;
+    this.deleted.purge = 0;
+  }
+
   /** Reads one megaflow's counters now. */
   read(ukey: Ukey): void {
     for (const placement of ukey.placements) placement.store.read(placement, this.onPlacementTraffic);
@@ -405,14 +431,20 @@ export class MegaflowCache {
     return this.wantedMembers.size > 0;
   }
 
-  /** Subtables that hold nothing: every miss looks there in vain. */
-  get nEmptySubtables(): number {
-    return this.datapath.generation.all.filter((store) => store.size === 0 && store.table.map !== "mf_exact").length;
+  /** Subtables that hold nothing: every look-up searches them in vain. */
+  private get nEmptySubtables(): number {
+    const { plan } = this.datapath.generation;
+    return plan.subtables.filter((table) => this.datapath.generation.store(table).size === 0).length;
   }
 
   /** Whether a new program would serve better than the running one. */
   get isWanting(): boolean {
-    return this.wantsMasks || this.wantedShapes.size > 0 || this.wantedMembers.size > 0;
+    return (
+      this.wantsMasks ||
+      this.wantedShapes.size > 0 ||
+      this.wantedMembers.size > 0 ||
+      this.nEmptySubtables >= EMPTY_SUBTABLES_MAX
+    );
   }
 
   /**
@@ -426,7 +458,9 @@ export class MegaflowCache {
     const wanted = [...this.wantedShapes.values()];
     this.wantsMasks = false;
     const key =
-      members.length === 0 ? old.key : keyLayout(new Set([...old.key.fields.map(({ member }) => member), ...members]));
+      members.length === 0
+        ? old.key
+        : keyLayout(keyMembers([...old.key.fields.map(({ member }) => member), ...members]));
     const shapes = this.nextShapes(old, wanted);
     const room = old.valueSize - VALUE.args;
     const argsSize = Math.max(room, ...shapes.map((s) => s.argsSize));

@@ -52,6 +52,7 @@ export class Specialiser implements Disposable {
   /** Makes the program in the background. Never rejects. */
   private async build(): Promise<void> {
     this.timer = undefined;
+    if (!this.cache.isWanting) return;
     const startMs = monotonicMs();
     let change: Change | undefined;
     try {
