@@ -8,7 +8,8 @@ import { FIELD_NAMES, FIELDS } from "./fields.js";
 import type { FieldName, FieldSpec, Prerequisite } from "./fields.js";
 import { FLOW, get, getBits, getBytes, set, setBits, setBytes, setOnes } from "./flow.js";
 import type { FlowWords, Member, Place } from "./flow.js";
-import { ETH_TYPE, IP_PROTO, ND_TYPE, NW_FRAG, VLAN_PRESENT } from "./numbers.js";
+import { VLAN_PRESENT } from "./numbers.js";
+import { ETH_TYPE, IP_PROTO, ND, NW_FRAG } from "../packet/headers.js";
 import type { Match, Subfield } from "./types.js";
 
 /** The row of a field, with every optional column present. */
@@ -88,7 +89,7 @@ export interface Constraint {
 
 const is = (member: Member, value: number): Constraint => ({ member, value, mask: 2 ** FLOW[member].bits - 1 });
 
-const ip4 = is("dl_type", ETH_TYPE.IP);
+const ip4 = is("dl_type", ETH_TYPE.IPV4);
 const ip6 = is("dl_type", ETH_TYPE.IPV6);
 const notLater: Constraint = { member: "nw_frag", value: 0, mask: NW_FRAG.LATER };
 const transport = (proto: number) => [
@@ -113,9 +114,9 @@ export const PREREQUISITES: Readonly<Record<Prerequisite, readonly (readonly Con
   sctp: transport(IP_PROTO.SCTP),
   icmpv4: [[ip4, is("nw_proto", IP_PROTO.ICMP)]],
   icmpv6: [[ip6, is("nw_proto", IP_PROTO.ICMPV6)]],
-  nd: [nd(ND_TYPE.SOLICIT), nd(ND_TYPE.ADVERT)],
-  nd_solicit: [nd(ND_TYPE.SOLICIT)],
-  nd_advert: [nd(ND_TYPE.ADVERT)],
+  nd: [nd(ND.SOLICIT), nd(ND.ADVERT)],
+  nd_solicit: [nd(ND.SOLICIT)],
+  nd_advert: [nd(ND.ADVERT)],
 };
 
 /** What a packet must be for `field` to mean something, as alternatives of constraints. */

@@ -4,7 +4,8 @@
 
 import { unreachable } from "ebpf-assembler";
 import { FLOW, get, getBytes, type FlowWords, type Member } from "../openflow/flow.js";
-import { ETH_TYPE, IP_PROTO, NW_FRAG, VLAN_PRESENT } from "../openflow/numbers.js";
+import { VLAN_PRESENT } from "../openflow/numbers.js";
+import { ETH_TYPE, IP_PROTO, NW_FRAG } from "../packet/headers.js";
 import { hex, ipv4Text, ipv6Text, macText, tcpFlagsText } from "../openflow/print/values.js";
 import { TCP_FLAGS_MASK } from "../openflow/tcp-flags.js";
 import { PORT } from "../openflow/types.js";
@@ -252,7 +253,7 @@ const upperKey = (flow: FlowWords, mask: FlowWords, type: number): string[] => {
   if (word !== undefined) {
     return [...portsKey(flow, mask, word), ...(proto === IP_PROTO.TCP ? tcpFlagsKey(flow, mask) : [])];
   }
-  if (type === ETH_TYPE.IP && proto === IP_PROTO.ICMP) return icmpKey(flow, mask, "icmp");
+  if (type === ETH_TYPE.IPV4 && proto === IP_PROTO.ICMP) return icmpKey(flow, mask, "icmp");
   if (type === ETH_TYPE.IPV6 && proto === IP_PROTO.ICMPV6) {
     return [...icmpKey(flow, mask, "icmpv6"), ...ndKey(flow, mask)];
   }
@@ -260,7 +261,7 @@ const upperKey = (flow: FlowWords, mask: FlowWords, type: number): string[] => {
 };
 
 const L3_KEYS: ReadonlyMap<number, (flow: FlowWords, mask: FlowWords) => string[]> = new Map([
-  [ETH_TYPE.IP, ipv4Key],
+  [ETH_TYPE.IPV4, ipv4Key],
   [ETH_TYPE.IPV6, ipv6Key],
   [ETH_TYPE.ARP, arpKey],
   [ETH_TYPE.RARP, arpKey],
@@ -274,7 +275,7 @@ export const formatOdpFlow = (flow: FlowWords, mask: FlowWords, options: OdpText
   // Frames without an Ethernet type have none to show.
   const inner = type < 0x600 ? [] : [tpidText(type)];
   inner.push(...(L3_KEYS.get(type)?.(flow, mask) ?? []));
-  if (type === ETH_TYPE.IP || type === ETH_TYPE.IPV6) inner.push(...upperKey(flow, mask, type));
+  if (type === ETH_TYPE.IPV4 || type === ETH_TYPE.IPV6) inner.push(...upperKey(flow, mask, type));
 
   let rest = inner.join(",");
   const tags = [

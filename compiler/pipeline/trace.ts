@@ -3,7 +3,8 @@
 
 import { FIELD_WIDTH, readField, readSubfield } from "../openflow/field-access.js";
 import { FLOW, get, newFlow, set, setOnes, type FlowWords, type Member } from "../openflow/flow.js";
-import { ETH_TYPE, IP_PROTO, NW_FRAG, VLAN_PRESENT } from "../openflow/numbers.js";
+import { VLAN_PRESENT } from "../openflow/numbers.js";
+import { ETH_TYPE, IP_PROTO, NW_FRAG } from "../packet/headers.js";
 import { fromBytes } from "../openflow/big-endian.js";
 import { formatAction, formatActions, subfieldText } from "../openflow/print/actions.js";
 import { formatMatch } from "../openflow/print/match.js";
@@ -143,7 +144,7 @@ const shownMembers = (flow: FlowWords): Member[] => {
   if (type === ETH_TYPE.ARP || type === ETH_TYPE.RARP) {
     return [...members, "nw_src", "nw_dst", "nw_proto", "arp_sha", "arp_tha"];
   }
-  if (type === ETH_TYPE.IP) members.push("nw_src", "nw_dst");
+  if (type === ETH_TYPE.IPV4) members.push("nw_src", "nw_dst");
   else if (type === ETH_TYPE.IPV6) members.push("ipv6_src", "ipv6_dst", "ipv6_label");
   else return members;
   members.push("nw_proto", "nw_tos", "nw_ttl", "nw_frag");

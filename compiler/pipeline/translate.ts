@@ -8,7 +8,8 @@
 // effect; credit.ts applies what a translation implies.
 
 import { FLOW, get, getBits, set, type FlowWords } from "../openflow/flow.js";
-import { IP_PROTO, NW_FRAG, VLAN_PRESENT } from "../openflow/numbers.js";
+import { VLAN_PRESENT } from "../openflow/numbers.js";
+import { IP_PROTO, NW_FRAG } from "../packet/headers.js";
 import { PORT, type Action } from "../openflow/types.js";
 import { orderActionSet } from "./action-set.js";
 import { carrierOf } from "./carriers.js";

@@ -2,7 +2,7 @@
 // its value looks like is decided here; whether the actions fit each other and the match, in check.ts.
 
 import { PACKET_IN_REASONS, PORT, type Action, type PacketInReason } from "../types.js";
-import { ETH_TYPE } from "../numbers.js";
+import { ETH_TYPE } from "../../packet/headers.js";
 import { MAX_PORTS, portFromText } from "../ports.js";
 import { CARRIED_BY, exactProtocols } from "../versions.js";
 import type { ParseContext } from "./context.js";

@@ -4,7 +4,7 @@
 import { fieldSpec, meetsPrerequisites } from "../field-access.js";
 import type { FieldName, Prerequisite } from "../fields.js";
 import { get, type FlowWords } from "../flow.js";
-import { ETH_TYPE, IP_PROTO, NW_FRAG } from "../numbers.js";
+import { ETH_TYPE, IP_PROTO, NW_FRAG } from "../../packet/headers.js";
 import { portToText } from "../ports.js";
 import { instructionOf, misplaced } from "../order.js";
 import { applyToTags, hasTag, hasTwoTags } from "../tags.js";
@@ -51,7 +51,7 @@ type CheckAny = (state: Checked, action: Action, located: LocatedAction) => void
 
 const isIp = (flow: FlowWords): boolean => {
   const type = get(flow, "dl_type");
-  return type === ETH_TYPE.IP || type === ETH_TYPE.IPV6;
+  return type === ETH_TYPE.IPV4 || type === ETH_TYPE.IPV6;
 };
 
 const hasPorts = (flow: FlowWords): boolean => {
@@ -82,7 +82,7 @@ const setsTag: CheckAny = (s, a, { at }) => {
   if (!optional) needsMatch(s, at, hasTag(s.flow), a.kind, "a VLAN tag");
 };
 
-const isIpv4 = (flow: FlowWords): boolean => get(flow, "dl_type") === ETH_TYPE.IP;
+const isIpv4 = (flow: FlowWords): boolean => get(flow, "dl_type") === ETH_TYPE.IPV4;
 
 const free = (): void => {};
 const onIpv4: CheckAny = (s, a, { at }) => needsMatch(s, at, isIpv4(s.flow), a.kind, "ip");

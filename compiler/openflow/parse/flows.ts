@@ -6,7 +6,7 @@ import { FIELD_BYTES, FIELD_WIDTH, fieldByName, fieldSpec, matchField, readField
 import type { FieldName } from "../fields.js";
 import { get, newFlow } from "../flow.js";
 import { normalizeMatch } from "../normalize.js";
-import { ETH_TYPE, IP_PROTO, NW_FRAG } from "../numbers.js";
+import { ETH_TYPE, IP_PROTO, NW_FRAG } from "../../packet/headers.js";
 import { portFromText, type PortNames } from "../ports.js";
 import { DEFAULT_PRIORITY, PORT, type Action, type Flow, type FlowFlag, type Match } from "../types.js";
 import { CARRIED_BY, exactProtocols, maskedProtocols } from "../versions.js";
@@ -53,15 +53,15 @@ export interface ParseOptions {
 
 /** Protocol words: Ethernet type and, where it means one, IP protocol. */
 const PROTOCOL_WORDS: Readonly<Record<string, readonly [type: number, proto?: number]>> = {
-  ip: [ETH_TYPE.IP],
-  ipv4: [ETH_TYPE.IP],
-  ip4: [ETH_TYPE.IP],
+  ip: [ETH_TYPE.IPV4],
+  ipv4: [ETH_TYPE.IPV4],
+  ip4: [ETH_TYPE.IPV4],
   arp: [ETH_TYPE.ARP],
   rarp: [ETH_TYPE.RARP],
-  icmp: [ETH_TYPE.IP, IP_PROTO.ICMP],
-  tcp: [ETH_TYPE.IP, IP_PROTO.TCP],
-  udp: [ETH_TYPE.IP, IP_PROTO.UDP],
-  sctp: [ETH_TYPE.IP, IP_PROTO.SCTP],
+  icmp: [ETH_TYPE.IPV4, IP_PROTO.ICMP],
+  tcp: [ETH_TYPE.IPV4, IP_PROTO.TCP],
+  udp: [ETH_TYPE.IPV4, IP_PROTO.UDP],
+  sctp: [ETH_TYPE.IPV4, IP_PROTO.SCTP],
   ipv6: [ETH_TYPE.IPV6],
   ip6: [ETH_TYPE.IPV6],
   icmp6: [ETH_TYPE.IPV6, IP_PROTO.ICMPV6],

@@ -3,7 +3,8 @@
 
 import { FIELD_BYTES, fieldSpec, WIRE_BYTES } from "../field-access.js";
 import { FIELD_NAMES, type FieldName, type Format } from "../fields.js";
-import { NW_FRAG, VLAN_NONE } from "../numbers.js";
+import { VLAN_NONE } from "../numbers.js";
+import { NW_FRAG } from "../../packet/headers.js";
 import { portFromText, type PortNames } from "../ports.js";
 import { TCP_FLAG_NAMES, TCP_FLAGS_MASK } from "../tcp-flags.js";
 import { fromBytes, toBytes } from "../big-endian.js";

@@ -1,7 +1,8 @@
 // Matches in text, to the character as OVS's match_format() prints them: flows and megaflows alike.
 
 import { FLOW, get, getBytes, type Member } from "../flow.js";
-import { ETH_TYPE, IP_PROTO, NW_FRAG, VLAN_PRESENT } from "../numbers.js";
+import { VLAN_PRESENT } from "../numbers.js";
+import { ETH_TYPE, IP_PROTO, NW_FRAG } from "../../packet/headers.js";
 import { portToText, type PortNames } from "../ports.js";
 import { TCP_FLAGS_MASK } from "../tcp-flags.js";
 import { DEFAULT_PRIORITY, type Match } from "../types.js";
@@ -63,7 +64,7 @@ const IPV6_WORDS: ReadonlyMap<number, string> = new Map([
 
 /** Ethernet types that have a word of their own. */
 const TYPE_WORDS: ReadonlyMap<number, readonly [word: string, protocols: ReadonlyMap<number, string>]> = new Map([
-  [ETH_TYPE.IP, ["ip", IPV4_WORDS]],
+  [ETH_TYPE.IPV4, ["ip", IPV4_WORDS]],
   [ETH_TYPE.IPV6, ["ipv6", IPV6_WORDS]],
   [ETH_TYPE.ARP, ["arp", new Map<number, string>()]],
   [ETH_TYPE.RARP, ["rarp", new Map<number, string>()]],
@@ -120,7 +121,7 @@ const tos = (match: Match): Words => {
 
 /** What lies behind the IP header, by the protocol. */
 const upper = (match: Match, type: number, proto: number): Words => {
-  const isIcmp = type === ETH_TYPE.IP && proto === IP_PROTO.ICMP;
+  const isIcmp = type === ETH_TYPE.IPV4 && proto === IP_PROTO.ICMP;
   const isIcmp6 = type === ETH_TYPE.IPV6 && proto === IP_PROTO.ICMPV6;
   const icmp = [...decimal(match, "icmp_type", "tp_src", 0xff), ...decimal(match, "icmp_code", "tp_dst", 0xff)];
   if (isIcmp) return icmp;
@@ -139,7 +140,7 @@ const upper = (match: Match, type: number, proto: number): Words => {
 
 const tcpFlags = (match: Match, type: number, proto: number): Words => {
   const mask = get(match.mask, "tcp_flags") & TCP_FLAGS_MASK;
-  const isIp = type === ETH_TYPE.IP || type === ETH_TYPE.IPV6;
+  const isIp = type === ETH_TYPE.IPV4 || type === ETH_TYPE.IPV6;
   if (mask === 0 || !isIp || proto !== IP_PROTO.TCP) return [];
   return [`tcp_flags=${tcpFlagsText(get(match.value, "tcp_flags"), mask)}`];
 };

@@ -1,7 +1,7 @@
 // What each OpenFlow action does to the flow in hand: one handler per kind.
 
 import { FLOW, getBits, set, setBits, setBytes } from "../../openflow/flow.js";
-import { NW_FRAG } from "../../openflow/numbers.js";
+import { NW_FRAG } from "../../packet/headers.js";
 import { PORT, type Action, type ActionKind } from "../../openflow/types.js";
 import type { Context } from "./context.js";
 import { runGroup } from "./group.js";

@@ -4,7 +4,7 @@
 // depends on what the packet is, the bits that say so.
 
 import { FLOW, get, getBits, getBytes, setBits, type FlowWords, type Member } from "../../openflow/flow.js";
-import { ETH_TYPE, IP_PROTO } from "../../openflow/numbers.js";
+import { ETH_TYPE, IP_PROTO } from "../../packet/headers.js";
 import type { DpAction, SetTarget } from "../dp-action.js";
 import { PACKET_WORDS_AT, type Context } from "./context.js";
 import { commitVlans } from "./vlan.js";
@@ -80,7 +80,7 @@ const L4_ROWS: ReadonlyMap<number, { readonly rows: readonly Row[]; readonly fam
 ]);
 
 const FAMILIES: ReadonlyMap<number, { readonly family: Family; readonly rows: readonly Row[] }> = new Map([
-  [ETH_TYPE.IP, { family: "ipv4", rows: IPV4 }],
+  [ETH_TYPE.IPV4, { family: "ipv4", rows: IPV4 }],
   [ETH_TYPE.IPV6, { family: "ipv6", rows: IPV6 }],
   [ETH_TYPE.ARP, { family: "arp", rows: ARP }],
 ]);

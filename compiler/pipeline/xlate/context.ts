@@ -2,7 +2,7 @@
 // packet costs no allocation beyond its result.
 
 import { copyFlow, FLOW, get, newFlow, setOnes, unwildcard, type FlowWords, type Member } from "../../openflow/flow.js";
-import { ETH_TYPE } from "../../openflow/numbers.js";
+import { ETH_TYPE } from "../../packet/headers.js";
 import type { Action, Subfield } from "../../openflow/types.js";
 import type { DpAction } from "../dp-action.js";
 import type { BucketEntry, GroupEntry } from "../group-table.js";
@@ -121,7 +121,7 @@ export class Context {
 
   get isIp(): boolean {
     const type = this.dlType;
-    return type === ETH_TYPE.IP || type === ETH_TYPE.IPV6;
+    return type === ETH_TYPE.IPV4 || type === ETH_TYPE.IPV6;
   }
 
   /** Reads a member of at most 32 bits, all of whose bits matter. */

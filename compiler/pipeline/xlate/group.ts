@@ -7,7 +7,8 @@
 import { FIELD_NAMES, type FieldName } from "../../openflow/fields.js";
 import { meetsPrerequisites, readField } from "../../openflow/field-access.js";
 import { get, type FlowWords } from "../../openflow/flow.js";
-import { ETH_TYPE, IP_PROTO, VLAN_PRESENT } from "../../openflow/numbers.js";
+import { VLAN_PRESENT } from "../../openflow/numbers.js";
+import { ETH_TYPE, IP_PROTO } from "../../packet/headers.js";
 import type { Group } from "../../openflow/types.js";
 import { orderActionSet } from "../action-set.js";
 import type { BucketEntry, GroupEntry, Selection } from "../group-table.js";
@@ -57,7 +58,7 @@ const bestLive = (ctx: Context, { group, buckets }: GroupEntry, hash: number): B
 };
 
 const markAddresses = (ctx: Context): void => {
-  const ipv4 = ctx.dlType === ETH_TYPE.IP;
+  const ipv4 = ctx.dlType === ETH_TYPE.IPV4;
   ctx.markAll(ipv4 ? "nw_src" : "ipv6_src");
   ctx.markAll(ipv4 ? "nw_dst" : "ipv6_dst");
   ctx.markAll("nw_proto");

@@ -3,7 +3,8 @@
 // because nothing here can set it up: access ports, bonds, mirrors, spanning tree, multicast snooping.
 
 import { FLOW, get, getBits, set } from "../../openflow/flow.js";
-import { ETH_TYPE, VLAN_PRESENT } from "../../openflow/numbers.js";
+import { VLAN_PRESENT } from "../../openflow/numbers.js";
+import { ETH_TYPE } from "../../packet/headers.js";
 import { PORT } from "../../openflow/types.js";
 import { isMulticast } from "../mac-learning.js";
 import type { Context } from "./context.js";

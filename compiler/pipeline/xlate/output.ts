@@ -1,7 +1,7 @@
 // Sending a packet: to one port, to all, to the controller.
 
 import { set } from "../../openflow/flow.js";
-import { ETH_TYPE } from "../../openflow/numbers.js";
+import { ETH_TYPE } from "../../packet/headers.js";
 import { PORT } from "../../openflow/types.js";
 import type { Rule } from "../table.js";
 import { commit } from "./commit.js";
@@ -98,6 +98,6 @@ export const decTtl = (ctx: Context, controllers: readonly number[]): boolean =>
     return false;
   }
   for (const id of controllers) toController(ctx, MAX_CONTROLLER_BYTES, "invalid_ttl", id);
-  ctx.trace?.note(`IPv${ctx.dlType === ETH_TYPE.IP ? 4 : 6} decrement TTL exception`, "warning");
+  ctx.trace?.note(`IPv${ctx.dlType === ETH_TYPE.IPV4 ? 4 : 6} decrement TTL exception`, "warning");
   return true;
 };

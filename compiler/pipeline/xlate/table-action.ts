@@ -1,7 +1,7 @@
 // Going to a table: looking it up as OVS does, and carrying out the rule found. Limits of depth and number are OVS's.
 
 import { FLOW, get, set } from "../../openflow/flow.js";
-import { NW_FRAG } from "../../openflow/numbers.js";
+import { NW_FRAG } from "../../packet/headers.js";
 import type { Rule } from "../table.js";
 import { MAX_DEPTH, MAX_RESUBMITS, type Context } from "./context.js";
 

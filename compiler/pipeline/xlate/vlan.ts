@@ -5,7 +5,8 @@
 // there or not, so everything that depends on the number of tags marks the "present" bits.
 
 import { FLOW, get, getBits, set, setBits, type FlowWords } from "../../openflow/flow.js";
-import { ETH_TYPE, VLAN_PRESENT } from "../../openflow/numbers.js";
+import { VLAN_PRESENT } from "../../openflow/numbers.js";
+import { ETH_TYPE } from "../../packet/headers.js";
 import type { Context } from "./context.js";
 
 const TAGS = [
