@@ -48,4 +48,5 @@ export {
 } from "./packet/checksum.js";
 export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
 export { processIo, runCommand, type Io } from "./cli/io.js";
-export { MAX_EXT_HEADERS, MAX_ND_OPTIONS } from "./datapath/parse.js";
+export { MAX_EXT_HEADERS } from "./datapath/parse-l3.js";
+export { MAX_ND_OPTIONS } from "./datapath/parse-l4.js";

@@ -11,6 +11,7 @@ import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
 import { MAPS } from "./abi.js";
 import { updatedChecksum } from "./checksum.js";
 import { be16, be32, forget, pieces, sizeOf, type Emit } from "./emit.js";
+import { EXT_HEADERS } from "./parse-l3.js";
 import { TARGET_SIZE, type Shape } from "./plan.js";
 
 type SetAction = Extract<DpAction, { kind: "set" }>;
@@ -113,8 +114,6 @@ const checkIpv4 = (w: Rewrite, withL4: boolean): void => {
   b.mov(w.l4, b.alu("add", w.l3, size));
   checkL4(w, b.alu("sub", total, size, "l4_size"));
 };
-
-const EXT_HEADERS = [IP_PROTO.HOPOPTS, IP_PROTO.ROUTING, IP_PROTO.DSTOPTS, IP_PROTO.FRAGMENT, IP_PROTO.AH] as const;
 
 const checkIpv6 = (w: Rewrite, withL4: boolean): void => {
   const { b } = w;
