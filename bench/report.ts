@@ -3,6 +3,7 @@
 
 import type { Hook } from "#compiler";
 import type { Measured, Measurement } from "./measure.js";
+import { formatColumns, type Column } from "./table.js";
 
 /** One row of the result. */
 export interface DatapathResult {
@@ -47,33 +48,17 @@ export const datapathResult = (
   };
 };
 
-type Column = readonly [title: string, cell: (row: DatapathResult) => string];
-
-const COLUMNS: readonly Column[] = [
-  ["case", (r) => r.title],
-  ["flows", (r) => r.flows.toLocaleString("en")],
-  ["hook", (r) => r.hook],
-  ["floor ns", (r) => r.floor.ns.toFixed(0)],
-  ["best C", (r) => r.best],
-  ["C ns", (r) => r.rivals.find(({ name }) => name === r.best)!.ns.toFixed(0)],
-  ["ours ns", (r) => r.ours.ns.toFixed(0)],
-  ["ours/C", (r) => `${r.ratio.toFixed(2)}x`],
-  ["over floor", (r) => `${r.ratioOverFloor.toFixed(2)}x`],
+const COLUMNS: readonly Column<DatapathResult>[] = [
+  { title: "case", cell: (r) => r.title, align: "left" },
+  { title: "flows", cell: (r) => r.flows.toLocaleString("en") },
+  { title: "hook", cell: (r) => r.hook, align: "left" },
+  { title: "floor ns", cell: (r) => r.floor.ns.toFixed(0) },
+  { title: "best C", cell: (r) => r.best, align: "left" },
+  { title: "C ns", cell: (r) => r.rivals.find(({ name }) => name === r.best)!.ns.toFixed(0) },
+  { title: "ours ns", cell: (r) => r.ours.ns.toFixed(0) },
+  { title: "ours/C", cell: (r) => `${r.ratio.toFixed(2)}x` },
+  { title: "over floor", cell: (r) => `${r.ratioOverFloor.toFixed(2)}x` },
 ];
 
-/** Columns of text and the names of cases to the left, figures to the right. */
-const LEFT: ReadonlySet<string> = new Set(["case", "hook", "best C"]);
-
 /** The table, a line each, without the last line feed. */
-export const formatTable = (rows: readonly DatapathResult[]): string => {
-  const cells = [COLUMNS.map(([title]) => title), ...rows.map((row) => COLUMNS.map(([, cell]) => cell(row)))];
-  const widths = COLUMNS.map((_, i) => Math.max(...cells.map((line) => line[i]!.length)));
-  return cells
-    .map((line) =>
-      line
-        .map((cell, i) => (LEFT.has(COLUMNS[i]![0]) ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
-};
+export const formatTable = (rows: readonly DatapathResult[]): string => formatColumns(COLUMNS, rows);

@@ -2,7 +2,19 @@
 // rivals, or counts wrongly: what is tested here is that every case gets through, and that it would fail.
 
 import assert from "node:assert/strict";
-import { compileC, CASES, median, ours, quantile, rival, runCase, udpPacket } from "#bench";
+import {
+  CASES,
+  compileC,
+  formatDaemon,
+  formatTable,
+  median,
+  ours,
+  quantile,
+  rival,
+  runCase,
+  runDaemon,
+  udpPacket,
+} from "#bench";
 import { linux, loadObject, xdpContext } from "libbpf-ts";
 
 const QUICK = { hooks: ["xdp", "tc"], rounds: 1, repeat: 100, sizes: [64] } as const;
@@ -48,6 +60,55 @@ describe("ours() and rival()", function () {
       who.program("xdp").testRun({ data, ctx: xdpContext(data.length, 1), repeat: 3 });
       assert.deepEqual(who.counters(), { packets: 3, bytes: 3 * data.length, touched: 1 });
     }
+  });
+});
+
+describe("runDaemon()", function () {
+  this.timeout(60_000);
+  for (const hook of ["tc", "native"] as const) {
+    it(`makes every packet an upcall and a megaflow, and loses none at a low rate (${hook})`, async () => {
+      const { load, rates, settle } = await runDaemon({
+        hook,
+        flows: 100,
+        rates: [{ perSecond: 1000, packets: 200 }],
+      });
+      const [rate] = rates;
+      assert.ok(rate !== undefined && rate.busyUsPerUpcall > 0 && rate.latency.count === 200);
+      const { sent, upcalls, notForwarded, megaflows } = rate;
+      assert.deepEqual({ sent, upcalls, notForwarded }, { sent: 200, upcalls: 200, notForwarded: 0 });
+      // 4,000 packets went before.
+      assert.ok(megaflows >= 200 && megaflows <= 4200);
+      assert.equal(settle.megaflows, megaflows);
+      assert.equal(load.flows, 100);
+    });
+  }
+});
+
+describe("formatTable() and formatDaemon()", () => {
+  const measured = (name: string, ns: number) => ({ name, ns, samples: [ns], xlatedBytes: 8, jitedBytes: 8 });
+
+  it("put figures under their titles, best rival and ratios among them", () => {
+    const c = measured("C", 50);
+    const row = { case: "x", title: "X", flows: 1000, hook: "tc", floor: measured("floor", 10) } as const;
+    const text = formatTable([
+      { ...row, ours: measured("ours", 60), rivals: [c], best: "C", ratio: 1.2, ratioOverFloor: 1.25 },
+    ]);
+    assert.equal(
+      text,
+      "case  flows  hook  floor ns  best C  C ns  ours ns  ours/C  over floor\n" +
+        "X     1,000  tc          10  C         50       60   1.20x       1.25x",
+    );
+  });
+
+  it("tell wall from CPU time", () => {
+    const text = formatDaemon({
+      hook: "tc",
+      load: { flows: 5, ms: 3, busyMs: 2 },
+      rates: [],
+      settle: { megaflows: 7, ms: 2, busyMs: 1 },
+    });
+    assert.match(text, /^Daemon, tc: 5 flows loaded in 3 ms \(2 ms busy\)/);
+    assert.match(text, /7 megaflows read and credited in 2 ms \(1 ms busy\)$/);
   });
 });
 
