@@ -3,11 +3,11 @@
 import { parentPort } from "node:worker_threads";
 import { exitCodeOf, OffloadError } from "ebpf-assembler";
 import { linux } from "libbpf-ts";
-import { buildPrograms, type BuildReply, type BuildRequest } from "./build.js";
+import { build, type BuildReply, type BuildRequest } from "./build.js";
 
-const build = ({ id, job }: Exclude<BuildRequest, "end">): BuildReply => {
+const answer = ({ id, job }: Exclude<BuildRequest, "end">): BuildReply => {
   try {
-    return { id, programs: buildPrograms(linux(), job) };
+    return { id, built: build(linux(), job) };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     const detail = error instanceof OffloadError ? error.toJSON() : {};
@@ -20,5 +20,5 @@ const build = ({ id, job }: Exclude<BuildRequest, "end">): BuildReply => {
 
 parentPort?.on("message", (request: BuildRequest) => {
   if (request === "end") parentPort?.close();
-  else parentPort?.postMessage(build(request));
+  else parentPort?.postMessage(answer(request));
 });

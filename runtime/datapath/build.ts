@@ -3,7 +3,7 @@
 // them; what goes between the threads is plain data.
 
 import { Worker } from "node:worker_threads";
-import { OffloadError, RangeViolation, type ExitCode } from "ebpf-assembler";
+import { OffloadError, RangeViolation, Scope, type ExitCode, type MapSpec } from "ebpf-assembler";
 import { compileDatapath, type DatapathPlan, type Hook } from "#compiler";
 import { BpfMap, loadObject, type Sys } from "libbpf-ts";
 
@@ -13,14 +13,22 @@ export interface BuildJob {
   readonly hooks: readonly Hook[];
   /** Names of programs that are there already. */
   readonly without: readonly string[];
-  /** Descriptors of the plan's maps by name; stay the caller's. */
+  /** Descriptors of maps that are there, by name; stay the caller's. */
   readonly maps: readonly (readonly [name: string, fd: number])[];
+  /** Maps to create: a hash map of 200,000 entries takes milliseconds. */
+  readonly create: readonly MapSpec[];
 }
 
-/** A loaded program: whoever gets it owns the descriptor. */
-export interface BuiltProgram {
+/** A descriptor: whoever gets it owns it. */
+export interface BuiltObject {
   readonly name: string;
   readonly fd: number;
+}
+
+/** What a build made. */
+export interface Built {
+  readonly programs: readonly BuiltObject[];
+  readonly maps: readonly BuiltObject[];
 }
 
 /** A build that failed in the other thread. */
@@ -41,33 +49,40 @@ export class BuildError extends OffloadError {
 }
 
 /**
- * Compiles and loads.
- * @throws {@link SyscallError}, {@link VerifierError}; no program stays
+ * Creates maps, compiles and loads.
+ * @throws {@link SyscallError}, {@link VerifierError}; nothing stays behind
  */
-export const buildPrograms = (sys: Sys, job: BuildJob): BuiltProgram[] => {
+export const build = (sys: Sys, job: BuildJob): Built => {
+  using scope = new Scope();
   const spec = compileDatapath(job.plan, [...job.hooks]);
   const programs = spec.programs.filter(({ name }) => !job.without.includes(name));
   // Borrowed: never disposed, so that the descriptors stay open.
   const maps = new Map(job.maps.map(([name, fd]) => [name, BpfMap.fromFd(sys, fd, `map "${name}"`)]));
+  const created = job.create.map((map) => ({ name: map.name, map: scope.use(BpfMap.create(sys, map)) }));
+  for (const { name, map } of created) maps.set(name, map);
   for (const { name } of spec.maps) {
     if (!maps.has(name)) throw new RangeViolation(`Cannot build a datapath program: no map ${name}`);
   }
-  // Not disposed either: the programs go to the caller.
   const object = loadObject(sys, { ...spec, programs }, { maps });
-  return [...object.programs].map(([name, program]) => ({ name, fd: program.fdNumber }));
+  // All of it goes to the caller.
+  scope.move();
+  return {
+    programs: [...object.programs].map(([name, program]) => ({ name, fd: program.fdNumber })),
+    maps: created.map(({ name, map }) => ({ name, fd: map.fdNumber })),
+  };
 };
 
 /** What the worker is sent: a job, or that none will follow; and what it sends back. */
 export type BuildRequest = { readonly id: number; readonly job: BuildJob } | "end";
 export type BuildReply =
-  | { readonly id: number; readonly programs: readonly BuiltProgram[] }
+  | { readonly id: number; readonly built: Built }
   | {
       readonly id: number;
       readonly failure: { message: string; exitCode: ExitCode; detail: Readonly<Record<string, unknown>> };
     };
 
 interface Waiting {
-  resolve(programs: readonly BuiltProgram[]): void;
+  resolve(built: Built): void;
   reject(error: unknown): void;
 }
 
@@ -86,7 +101,7 @@ export class Builder implements Disposable {
   }
 
   /** Builds off this thread. @throws {@link BuildError} (rejects) */
-  build(job: BuildJob): Promise<readonly BuiltProgram[]> {
+  build(job: BuildJob): Promise<Built> {
     const worker = (this.worker ??= this.spawn());
     const id = this.nextId++;
     return new Promise((resolve, reject) => {
@@ -102,7 +117,7 @@ export class Builder implements Disposable {
     worker.on("message", (reply: BuildReply) => {
       const waiting = this.waiting.get(reply.id);
       this.waiting.delete(reply.id);
-      if ("programs" in reply) waiting?.resolve(reply.programs);
+      if ("built" in reply) waiting?.resolve(reply.built);
       else waiting?.reject(new BuildError(reply.failure.message, reply.failure.exitCode, reply.failure.detail));
     });
     worker.on("error", (error) => this.fail(error));

@@ -8,7 +8,7 @@
 import { RangeViolation, Scope, type MapSpec } from "ebpf-assembler";
 import { CONTROL, datapathMaps, MAPS, type DatapathPlan, type Hook, type Subtable } from "#compiler";
 import { BpfMap, Program, setProgramSlot, type Sys } from "libbpf-ts";
-import { Builder, buildPrograms, type BuildJob, type BuiltProgram } from "./build.js";
+import { build, Builder, type BuildJob, type Built } from "./build.js";
 import { SubtableStore } from "./store.js";
 
 /** Longest time that a packet can still be inside a program after its slot was set: softirq work on another CPU. */
@@ -17,13 +17,16 @@ export const GRACE_MS = 20;
 /** Program types, in the order in which they are compiled. */
 export const DATAPATH_HOOKS = ["xdp", "tc"] as const satisfies readonly Hook[];
 
-/** A plan whose maps are there and whose programs are not yet. */
+/** A plan that is to be built. */
 export interface Pending<Owner> {
   readonly plan: DatapathPlan;
   readonly hooks: ReadonlySet<Hook>;
-  /** By map name: those shared with the running generation, and new ones. */
+  /** Maps that are there, by name: most of them shared with the running generation. */
   readonly maps: ReadonlyMap<string, BpfMap>;
+  /** Subtables that are shared with the running generation. */
   readonly stores: ReadonlyMap<Subtable, SubtableStore<Owner>>;
+  /** Subtables that the build creates the maps of. */
+  readonly create: readonly { readonly table: Subtable; readonly spec: MapSpec }[];
   /** Owns what is new. */
   readonly scope: Scope;
 }
@@ -111,6 +114,7 @@ export class Datapath<Owner> implements Disposable {
     const specs = new Map(datapathMaps(plan).map((spec) => [spec.name, spec]));
     const maps = new Map<string, BpfMap>();
     const stores = new Map<Subtable, SubtableStore<Owner>>();
+    const create: { table: Subtable; spec: MapSpec }[] = [];
     for (const table of [...plan.subtables, plan.exact]) {
       const shared = old?.stores.get(table);
       const sharedMap = old?.maps.get(table.map);
@@ -121,17 +125,16 @@ export class Datapath<Owner> implements Disposable {
       }
       const spec = specs.get(table.map);
       if (spec === undefined) throw new RangeViolation(`The plan has no map ${table.map}`);
-      const map = BpfMap.create(this.sys, spec);
-      stores.set(table, scope.use(new SubtableStore<Owner>(table, map)));
-      maps.set(table.map, map);
+      create.push({ table, spec });
     }
+    const isCreated = new Set(create.map(({ spec }) => spec.name));
     for (const spec of specs.values()) {
-      if (maps.has(spec.name)) continue;
+      if (maps.has(spec.name) || isCreated.has(spec.name)) continue;
       const have = this.fixed.get(spec.name);
       const fits = have !== undefined && isSame(have, spec);
       maps.set(spec.name, fits ? have : scope.use(this.replaceFixed(spec, have)));
     }
-    return { plan, hooks, maps, stores, scope: scope.move() };
+    return { plan, hooks, maps, stores, create, scope: scope.move() };
   }
 
   /** A fixed map, or a larger one in place of it that begins with what the old one holds. */
@@ -152,6 +155,7 @@ export class Datapath<Owner> implements Disposable {
       hooks: [...pending.hooks],
       without: [...this.stubs.keys()].map((hook) => `stub_${hook}`),
       maps: [...pending.maps].map(([name, map]) => [name, map.fdNumber]),
+      create: pending.create.map(({ spec }) => spec),
     };
   }
 
@@ -169,31 +173,34 @@ export class Datapath<Owner> implements Disposable {
   /** As {@link build}, on this thread: upcalls wait. @throws {@link SyscallError}, {@link VerifierError} */
   buildNow(pending: Pending<Owner>): Generation<Owner> {
     try {
-      return this.adopt(pending, buildPrograms(this.sys, this.jobOf(pending)));
+      return this.adopt(pending, build(this.sys, this.jobOf(pending)));
     } catch (error) {
       this.abandon(pending);
       throw error;
     }
   }
 
-  private adopt(pending: Pending<Owner>, built: readonly BuiltProgram[]): Generation<Owner> {
+  private adopt(pending: Pending<Owner>, built: Built): Generation<Owner> {
+    const { scope } = pending;
     const programs = new Map(
-      built.map(({ name, fd }) => [name, Program.fromFd(this.sys, fd, `program "${name}"`)] as const),
+      built.programs.map(
+        ({ name, fd }) => [name, scope.use(Program.fromFd(this.sys, fd, `program "${name}"`))] as const,
+      ),
     );
-    const generation = new Generation(
-      pending.plan,
-      pending.hooks,
-      pending.maps,
-      pending.stores,
-      programs,
-      pending.scope,
-    );
-    for (const program of programs.values()) pending.scope.use(program);
+    const maps = new Map(pending.maps);
+    const stores = new Map(pending.stores);
+    for (const { name, fd } of built.maps) {
+      const map = BpfMap.fromFd(this.sys, fd, `map "${name}"`);
+      const table = pending.create.find(({ spec }) => spec.name === name)?.table;
+      if (table === undefined) throw new RangeViolation(`The build made a map ${name} that nobody asked for`);
+      stores.set(table, scope.use(new SubtableStore<Owner>(table, map)));
+      maps.set(name, map);
+    }
     if (this.isClosed) {
       this.abandon(pending);
       throw new RangeViolation("The datapath was closed meanwhile");
     }
-    return generation;
+    return new Generation(pending.plan, pending.hooks, maps, stores, programs, scope);
   }
 
   /** Closes what was made for a plan that will not run: maps, and programs if they were built. */

@@ -112,7 +112,7 @@ describe("runtime/megaflow", function () {
     );
     const got = await receiving;
     assert.equal(got.length, packets.length);
-    assert.ok(await eventually(() => bridge.cache.layout.size > before && !bridge.cache.isWanting));
+    assert.ok(await eventually(() => bridge.cache.layout.size > before && !bridge.cache.isWanting, 15_000));
     await sleep(60);
     await bridge.settle();
     const all = counts(bridge);
