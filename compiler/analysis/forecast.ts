@@ -56,9 +56,10 @@ export const forecast = (sw: Switch, layout: KeyLayout, limits: ForecastLimits =
     if (tried++ >= limits.rules) break;
     for (const port of ports) {
       const flow = sampleOf(rule, port);
-      const { actions, mask, slow, rules } = translate(sw, flow);
+      const translation = translate(sw, flow);
+      const { actions, slow, rules } = translation;
       const from = originOf(rules.at(-1) ?? rule);
-      const bytes = keyMask(layout, lookupMask(flow, mask));
+      const bytes = keyMask(layout, lookupMask(flow, translation));
       const id = maskId(bytes);
       if (!masks.has(id) && masks.size < limits.masks) masks.set(id, { mask: bytes, from });
       if (actions.length === 0 || slow !== undefined) continue;

@@ -1,6 +1,7 @@
 // From the mask of a translation to the mask that a datapath program looks megaflows up by.
 
 import { FLOW, get, getBits, set, type FlowWords, type Member } from "../openflow/flow.js";
+import type { Translation } from "../pipeline/translate.js";
 
 const L4: readonly Member[] = ["tp_src", "tp_dst", "tcp_flags"];
 
@@ -11,15 +12,19 @@ const hasBits = (mask: FlowWords, member: Member): boolean => {
 
 /**
  * The mask without the fragment bits when they cannot matter. Translation always marks them for IP, as OVS does; but what
- * a fragment changes is that its L4 fields count as zero. So for a packet that is no fragment, under a mask without L4 bits,
- * they can be left out: a fragment that matches would have been translated alike. A pure L2 switch need not parse IP then.
+ * a fragment changes is that its L4 fields count as zero. So for a packet that is no fragment, under a mask without L4 bits
+ * and where nothing looked at the fragment bits themselves, they can be left out: a fragment that matches would have been
+ * translated alike. A pure L2 switch need not parse IP then.
  *
  * @param flow - the packet that was translated
- * @returns `mask` itself or a copy
+ * @returns the translation's mask itself or a copy
  */
-export const lookupMask = (flow: FlowWords, mask: FlowWords): FlowWords => {
-  if (!hasBits(mask, "nw_frag") || get(flow, "nw_frag") !== 0 || L4.some((member) => hasBits(mask, member)))
-    return mask;
+export const lookupMask = (
+  flow: FlowWords,
+  { mask, looksAtFrag }: Pick<Translation, "mask" | "looksAtFrag">,
+): FlowWords => {
+  if (!hasBits(mask, "nw_frag") || get(flow, "nw_frag") !== 0) return mask;
+  if (looksAtFrag || L4.some((member) => hasBits(mask, member))) return mask;
   const copy = mask.slice();
   set(copy, "nw_frag", 0);
   return copy;

@@ -29,6 +29,8 @@ export interface Translation {
   readonly actions: readonly DpAction[];
   /** One bit per bit of the flow that influenced the result. A false 1 costs speed, a false 0 forwards wrongly. */
   readonly mask: FlowWords;
+  /** Whether a rule or an action looked at whether the packet is a fragment; the mask of IP packets has the bits anyway. */
+  readonly looksAtFrag: boolean;
   /** Rules that the packet passed, in order, a rule as often as it was passed. */
   readonly rules: readonly Rule[];
   readonly groups: readonly GroupCredit[];
@@ -76,12 +78,13 @@ const mayReceive = (ctx: Context): boolean => {
 const startMask = (ctx: Context): void => {
   ctx.markAll("in_port");
   ctx.markAll("dl_type");
-  if (ctx.isIp) ctx.mark("nw_frag", NW_FRAG.ANY | NW_FRAG.LATER);
 };
 
 /** Brings the mask to what a datapath can look at. */
 const finishMask = (ctx: Context, flow: FlowWords): FlowWords => {
   const mask = ctx.mask.slice();
+  // As OVS does, always; lookupMask() takes it back where it can.
+  if (ctx.isIp) set(mask, "nw_frag", NW_FRAG.ANY | NW_FRAG.LATER);
   // Metadata and registers are always 0 when a packet comes in.
   for (let word = 1; word < PACKET_WORDS_AT; word++) mask[word] = 0;
   const proto = get(flow, "nw_proto");
@@ -129,6 +132,7 @@ export const translate = (sw: Switch, flow: FlowWords, options: TranslateOptions
   return {
     actions,
     mask: finishMask(ctx, flow),
+    looksAtFrag: get(ctx.mask, "nw_frag") !== 0,
     rules: ctx.rules,
     groups: ctx.groups,
     learns: ctx.learns,

@@ -214,7 +214,7 @@ export class DatapathEngine implements Disposable {
 
   /** Puts the megaflow of `this.#flow` in. */
   #install(ifindex: number, translation: Translation): void {
-    const wanted = lookupMask(this.#flow, translation.mask);
+    const wanted = lookupMask(this.#flow, translation);
     const missing = missingMembers(this.#plan.key, wanted);
     for (const member of missing) {
       this.#members.add(member);

@@ -223,7 +223,7 @@ export class MegaflowCache {
    * @returns the megaflow, or undefined when it cannot be cached (now)
    */
   install(flow: FlowWords, ifindex: number, translation: Translation, nowMs: number): Ukey | undefined {
-    const maskClass = this.classOf(lookupMask(flow, translation.mask));
+    const maskClass = this.classOf(lookupMask(flow, translation));
     if (maskClass === undefined) {
       this.nNotInstalled++;
       return undefined;

@@ -172,7 +172,7 @@ export class Revalidator implements Disposable {
       return;
     }
     const translation = translate(this.sw, ukey.flow);
-    if (hasExtraBits(lookupMask(ukey.flow, translation.mask), ukey.maskClass.mask))
+    if (hasExtraBits(lookupMask(ukey.flow, translation), ukey.maskClass.mask))
       this.cache.remove(ukey, "flow-wildcarded");
     else this.cache.refresh(ukey, translation);
   }

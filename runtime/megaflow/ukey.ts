@@ -23,7 +23,7 @@ const PACKET_BITS: FlowWords = newFlow();
 for (const member of PACKET_MEMBERS) unwildcard(PACKET_BITS, member);
 
 /** What a megaflow keeps of its translation: the mask is its class's, the final flow nobody asks for. */
-export type Verdict = Omit<Translation, "mask" | "final">;
+export type Verdict = Omit<Translation, "mask" | "looksAtFrag" | "final">;
 
 export const verdictOf = ({ actions, rules, groups, learns, slow, error, version }: Translation): Verdict => ({
   actions,

@@ -57,8 +57,7 @@ const GUARDS: readonly (readonly Member[])[] = [
   ["dl_type", "nw_proto", "tp_src", "tp_dst"],
 ];
 
-const randomMatch = (r: Random): Match => {
-  const packet = randomPacket(r);
+const randomMatch = (r: Random, packet: Uint8Array): Match => {
   const flow = newFlow();
   extract(packet, packet.length, 1 + r.below(N_PORTS), flow);
   const mask = newFlow();
@@ -142,8 +141,16 @@ const randomActions = (r: Random, table: number, nTables: number): Action[] => {
   return actions;
 };
 
+export interface RandomSwitchOptions {
+  /** Packets whose members rules match. Default: a random one for each rule. */
+  readonly packets?: readonly Uint8Array[];
+  /** Fewest and most rules of a table. Default: 3 to 14. */
+  readonly nRules?: readonly [from: number, to: number];
+}
+
 /** A switch with ports 1 to {@link N_PORTS}, three groups and rules in up to three tables. */
-export const randomSwitch = (seed: number): Switch => {
+export const randomSwitch = (seed: number, options: RandomSwitchOptions = {}): Switch => {
+  const { packets, nRules = [3, 14] } = options;
   const r = new Random(seed);
   const sw = new Switch({ failMode: "secure" });
   for (let port = 1; port <= N_PORTS; port++) sw.setPort({ number: port });
@@ -157,7 +164,7 @@ export const randomSwitch = (seed: number): Switch => {
   sw.addGroup({ id: 3, type: "select", buckets: [bucket(0), bucket(1), bucket(2)] }, 0);
   const nTables = 1 + r.below(3);
   for (let table = 0; table < nTables; table++) {
-    const n = 3 + r.below(12);
+    const n = r.between(...nRules);
     for (let i = 0; i < n; i++) {
       const flow: Flow = {
         table,
@@ -167,7 +174,7 @@ export const randomSwitch = (seed: number): Switch => {
         hardTimeout: 0,
         importance: 0,
         flags: [],
-        match: randomMatch(r),
+        match: randomMatch(r, packets === undefined ? randomPacket(r) : r.pick(packets)),
         actions: randomActions(r, table, nTables),
       };
       sw.add(flow, 0);
