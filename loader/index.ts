@@ -16,6 +16,7 @@ export * from "./net/netns.js";
 export * from "./net/packet-receiver.js";
 export * from "./net/packet-sender.js";
 export * from "./net/rtnl.js";
+export * from "./net/tap.js";
 export * from "./objects/batch.js";
 export * from "./objects/btf.js";
 export * from "./objects/context.js";

@@ -10,6 +10,7 @@ export const ERRNO = {
   EPERM: 1,
   ENOENT: 2,
   EINTR: 4,
+  EIO: 5,
   EBADF: 9,
   E2BIG: 7,
   EAGAIN: 11,
@@ -22,6 +23,7 @@ export const ERRNO = {
   EINVAL: 22,
   ENOSPC: 28,
   ERANGE: 34,
+  EBADFD: 77,
   EOPNOTSUPP: 95,
   ENOBUFS: 105,
   ENOTSUPP: 524,
@@ -30,6 +32,7 @@ export const ERRNO = {
 /** libuv's names, but where it has another one than the kernel or none. */
 const NAMES: ReadonlyMap<number, readonly [name: string, meaning: string]> = new Map([
   ...[...getSystemErrorMap()].map(([errno, names]) => [-errno, names] as const),
+  [ERRNO.EBADFD, ["EBADFD", "file descriptor in bad state"]],
   [ERRNO.EOPNOTSUPP, ["EOPNOTSUPP", "operation not supported"]],
   [ERRNO.ENOTSUPP, ["ENOTSUPP", "operation not supported"]],
 ]);

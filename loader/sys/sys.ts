@@ -5,6 +5,7 @@
 /** System calls by number: [x86_64, aarch64] (arch/x86/entry/syscalls/syscall_64.tbl, asm-generic/unistd.h). */
 export const SYSCALLS = {
   read: [0, 63],
+  write: [1, 64],
   close: [3, 57],
   poll: [7, -1],
   mmap: [9, 222],
