@@ -16,7 +16,7 @@ import {
   type Hook,
   type Match,
 } from "#compiler";
-import { followInterfaces, PacketSender, RingBuffer, Rtnl, type Interface, type Sys } from "libbpf-ts";
+import { followInterfaces, Netns, PacketSender, RingBuffer, Rtnl, type Interface, type Sys } from "libbpf-ts";
 import { monotonicMs } from "./clock.js";
 import { Datapath } from "./datapath/datapath.js";
 import type { Log } from "./log.js";
@@ -90,6 +90,8 @@ export class Bridge implements Disposable {
   readonly slowPath: SlowPath;
   private readonly sender: PacketSender;
   private readonly rtnl: Rtnl;
+  /** Interfaces are attached to by number, which means one in the calling thread's namespace. */
+  private readonly netns: Netns;
   private scope = new Scope();
   private readonly attachments = new Map<number, PortAttachment>();
   private readonly startMs = monotonicMs();
@@ -108,6 +110,7 @@ export class Bridge implements Disposable {
     for (const group of options.groups ?? []) this.sw.addGroup(group, this.startMs);
     for (const flow of options.flows ?? []) this.sw.add(flow, this.startMs);
     this.rtnl = scope.use(Rtnl.open(sys));
+    this.netns = scope.use(Netns.current(sys));
     this.sender = scope.use(PacketSender.open(sys));
     const hooks = new Set<Hook>();
     for (const [spec, iface] of interfaces) hooks.add(programOf(candidateHooks(iface, spec.hook)[0]![0]));
@@ -237,7 +240,8 @@ export class Bridge implements Disposable {
     const port = this.ports.byIfindex(iface.index);
     if (port === undefined) {
       const spec = this.options.ports.find(({ name }) => name === iface.name);
-      if (spec !== undefined && this.ports.byName(spec.name) === undefined) this.addPort(spec, iface);
+      if (spec !== undefined && this.ports.byName(spec.name) === undefined)
+        this.netns.run(() => void this.addPort(spec, iface));
       return;
     }
     const up = isRunning(iface);
