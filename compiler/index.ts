@@ -47,6 +47,6 @@ export {
   updateChecksum,
 } from "./packet/checksum.js";
 export { ETH_TYPE, HEADERS, IP_PROTO, MAX_VLANS, ND, NW_FRAG, VLAN_CFI, type HeaderName } from "./packet/headers.js";
-export { processIo, runCommand, type Io } from "./cli/io.js";
 export { MAX_EXT_HEADERS } from "./datapath/parse-l3.js";
 export { MAX_ND_OPTIONS } from "./datapath/parse-l4.js";
+export { processIo, runCommand, type Io } from "./cli/io.js";

@@ -1,17 +1,18 @@
-// What megaflows are to be expected of a switch's tables, before any packet has come: each rule is given a packet that fits
-// its match, and what translation makes of it tells masks and action shapes. A program that has them from the start needs
-// not be built anew for the first packets. A forecast need not be complete: what it lacks is added at run time.
+// What megaflows are to be expected of a switch's tables, before any packet has come: made-up packets that fit the matches on
+// one way through the tables after the other are translated, and tell masks and action shapes. A program that has them from
+// the start need not be built anew for the first packets. A forecast is never complete: what it lacks is added at run time.
 
 import type { Origin } from "ebpf-assembler";
 import { lookupMask } from "../datapath/mask.js";
 import { keyMask, maskId, type KeyLayout } from "../datapath/key.js";
-import { get, set, type FlowWords } from "../openflow/flow.js";
+import { get, newFlow, set, unwildcard, type FlowWords } from "../openflow/flow.js";
 import { formatFlow } from "../openflow/print/flow.js";
+import type { Match } from "../openflow/types.js";
 import { ETH_TYPE, IP_PROTO } from "../packet/headers.js";
 import { shapeOf, type DpAction } from "../pipeline/dp-action.js";
 import type { Switch } from "../pipeline/switch.js";
 import type { Rule } from "../pipeline/table.js";
-import { translate } from "../pipeline/translate.js";
+import { translate, type Trace } from "../pipeline/translate.js";
 
 export interface Forecast {
   /** Masks in full-key bytes with the rule that leads to each, in the order of first sight. */
@@ -22,50 +23,123 @@ export interface Forecast {
 export interface ForecastLimits {
   readonly masks: number;
   readonly shapes: number;
-  /** Rules that are tried. */
-  readonly rules: number;
+  /** Packets that are tried. */
+  readonly packets: number;
 }
 
-/** As many masks as the datapath has subtables for; enough rules to see every kind of a large table. */
-export const FORECAST_LIMITS: ForecastLimits = { masks: 32, shapes: 64, rules: 2000 };
+/** As many masks as the datapath has subtables for; packets for some 50 ms. */
+export const FORECAST_LIMITS: ForecastLimits = { masks: 32, shapes: 64, packets: 4000 };
+
+/** Ports that packets are made up for. */
+const MAX_PORTS_TRIED = 8;
 
 /** The flow text of a rule, with the place where it was written. */
 export const originOf = ({ source, ...flow }: Rule): Origin =>
   source === undefined ? { text: formatFlow(flow) } : { text: source.text, file: source.file, line: source.line };
 
-/** A packet that the rule matches as far as one field goes: what the match says, and plausible values for the rest. */
-const sampleOf = (rule: Rule, inPort: number): FlowWords => {
-  const flow = rule.match.value.slice();
-  if (get(rule.match.mask, "in_port") === 0) set(flow, "in_port", inPort);
-  const isIp = get(flow, "dl_type") === ETH_TYPE.IPV4 || get(flow, "dl_type") === ETH_TYPE.IPV6;
-  // Without a protocol a flow counts as having no IP header, and nothing of it is rewritten.
-  if (isIp && get(rule.match.mask, "nw_proto") === 0) set(flow, "nw_proto", IP_PROTO.TCP);
-  if (isIp && get(rule.match.mask, "nw_ttl") === 0) set(flow, "nw_ttl", 64);
-  return flow;
+/** A made-up packet: bits of `fixed` were asked for by matches on its way, the others are free. */
+interface Sample {
+  readonly flow: FlowWords;
+  readonly fixed: FlowWords;
+}
+
+/** `sample` with what `match` wants in the bits that are still free. */
+const narrowed = (sample: Sample, match: Match): Sample => {
+  const flow = sample.flow.slice();
+  const fixed = sample.fixed.slice();
+  for (let word = 0; word < flow.length; word++) {
+    const free = match.mask[word]! & ~fixed[word]!;
+    flow[word] = (flow[word]! & ~free) | (match.value[word]! & free);
+    fixed[word]! |= free;
+  }
+  return { flow, fixed };
 };
 
-/** Translates one packet per rule, in table order. Has no effect on the switch. */
+/** `sample` with the bits no longer free that made it match `rules`. */
+const held = (sample: Sample, rules: readonly Rule[]): Sample => {
+  const fixed = sample.fixed.slice();
+  for (const { match } of rules) for (let word = 0; word < fixed.length; word++) fixed[word]! |= match.mask[word]!;
+  return { flow: sample.flow, fixed };
+};
+
+/** The sample as a packet that could come in: with plausible values where nothing was asked for. */
+const asPacket = ({ flow, fixed }: Sample): FlowWords => {
+  const packet = flow.slice();
+  const isIp = get(packet, "dl_type") === ETH_TYPE.IPV4 || get(packet, "dl_type") === ETH_TYPE.IPV6;
+  // Without a protocol a flow counts as having no IP header, and nothing of it is rewritten.
+  if (isIp && get(fixed, "nw_proto") === 0) set(packet, "nw_proto", IP_PROTO.TCP);
+  if (isIp && get(fixed, "nw_ttl") === 0) set(packet, "nw_ttl", 64);
+  return packet;
+};
+
+/** One packet per port. Two ports at least, since a packet does not leave by the one that it came in by. */
+const firstSamples = (sw: Switch): Sample[] => {
+  const named = sw.ports.slice(0, MAX_PORTS_TRIED).map(({ number }) => number);
+  const ports = named.length > 1 ? named : [...named, named[0] === 1 ? 2 : 1];
+  return ports.map((port) => {
+    const flow = newFlow();
+    const fixed = newFlow();
+    set(flow, "in_port", port);
+    unwildcard(fixed, "in_port");
+    return { flow, fixed };
+  });
+};
+
+const ignore = (): void => undefined;
+
+/** Notes the tables that a translation looks up in `seen`, those without a matching rule too. */
+const noting = (seen: Set<number>): Trace => ({
+  table: (id) => void seen.add(id),
+  bucket: ignore,
+  runActionSet: ignore,
+  actionSet: ignore,
+  moved: ignore,
+  end: ignore,
+  action: ignore,
+  drop: ignore,
+  note: ignore,
+});
+
+/**
+ * Translates made-up packets: one per port, and from each that takes a way through the tables not taken before, one for each
+ * rule that it came past. Has no effect on the switch.
+ */
 export const forecast = (sw: Switch, layout: KeyLayout, limits: ForecastLimits = FORECAST_LIMITS): Forecast => {
   const masks = new Map<string, { mask: Uint8Array; from: Origin }>();
   const shapes = new Map<string, { actions: readonly DpAction[]; from: Origin }>();
-  // Two ports, since a packet does not leave by the one that it came in by; one that nobody has named will do.
-  const named = sw.ports.slice(0, 2).map(({ number }) => number);
-  const ports = named.length === 2 ? named : [...named, named[0] === 1 ? 2 : 1];
-  let tried = 0;
-  for (const rule of sw.rules()) {
-    if (tried++ >= limits.rules) break;
-    for (const port of ports) {
-      const flow = sampleOf(rule, port);
-      const translation = translate(sw, flow);
-      const { actions, slow, rules } = translation;
-      const from = originOf(rules.at(-1) ?? rule);
-      const bytes = keyMask(layout, lookupMask(flow, translation));
-      const id = maskId(bytes);
-      if (!masks.has(id) && masks.size < limits.masks) masks.set(id, { mask: bytes, from });
-      if (actions.length === 0 || slow !== undefined) continue;
-      const text = shapeOf(actions);
-      if (!shapes.has(text) && shapes.size < limits.shapes) shapes.set(text, { actions, from });
+  const numbers = new Map<Rule, number>();
+  for (const rule of sw.rules()) numbers.set(rule, numbers.size);
+  const ways = new Set<string>();
+  const made = new Set<string>();
+  const queue = firstSamples(sw);
+  for (let tried = 0; tried < queue.length && tried < limits.packets; tried++) {
+    const sample = queue[tried]!;
+    const flow = asPacket(sample);
+    const seen = new Set<number>();
+    const translation = translate(sw, flow, { trace: noting(seen) });
+    const { actions, slow, rules } = translation;
+    const way = `${get(flow, "in_port")}:${rules.map((rule) => numbers.get(rule)).join()}`;
+    if (ways.has(way)) continue;
+    ways.add(way);
+    for (const id of seen) {
+      const here = rules.findIndex((rule) => rule.table === id);
+      const arriving = held(sample, here < 0 ? rules : rules.slice(0, here));
+      for (const rule of sw.tableIfAny(id)?.rules ?? []) {
+        const next = narrowed(arriving, rule.match);
+        const text = `${next.flow.join()}/${next.fixed.join()}`;
+        if (made.has(text) || queue.length >= limits.packets) continue;
+        made.add(text);
+        queue.push(next);
+      }
     }
+    const last = rules.at(-1);
+    const from = last === undefined ? { text: "table miss" } : originOf(last);
+    const bytes = keyMask(layout, lookupMask(flow, translation));
+    const id = maskId(bytes);
+    if (!masks.has(id) && masks.size < limits.masks) masks.set(id, { mask: bytes, from });
+    if (actions.length === 0 || slow !== undefined) continue;
+    const text = shapeOf(actions);
+    if (!shapes.has(text) && shapes.size < limits.shapes) shapes.set(text, { actions, from });
   }
   return { masks: [...masks.values()], shapes: [...shapes.values()] };
 };

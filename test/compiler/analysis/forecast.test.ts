@@ -58,6 +58,18 @@ describe("forecast()", () => {
     assert.ok(masks.length >= 2);
   });
 
+  it("finds what lies behind a first table that lets only some packets by", () => {
+    const sw = switchOf(
+      "table=0,in_port=3,dl_vlan=7 actions=pop_vlan,goto_table:1",
+      "table=1,ip,nw_dst=10.0.2.0/24 actions=mod_dl_src:02:00:00:00:00:fe,dec_ttl,output:1",
+    );
+    const { shapes } = forecast(sw, keyLayout(relevantMembers(sw)));
+    assert.deepEqual(
+      shapes.map(({ actions }) => shapeOf(actions)),
+      ["set:eth_src,set:nw_ttl:ipv4,pop_vlan,output"],
+    );
+  });
+
   it("keeps to its limits", () => {
     const sw = switchOf(
       "ip,nw_dst=10.0.2.0/24 actions=output:1",
@@ -67,7 +79,7 @@ describe("forecast()", () => {
     const layout = keyLayout(relevantMembers(sw));
     const all = forecast(sw, layout);
     assert.ok(all.masks.length > 1 && all.shapes.length > 1);
-    const few = forecast(sw, layout, { masks: 1, shapes: 1, rules: 20 });
+    const few = forecast(sw, layout, { masks: 1, shapes: 1, packets: 20 });
     assert.deepEqual([few.masks.length, few.shapes.length], [1, 1]);
   });
 });
