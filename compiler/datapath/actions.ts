@@ -42,7 +42,6 @@ const SET_LAYER: Readonly<Partial<Record<SetTarget, Layer>>> = {
 /** Where the program is while it applies one shape. `data` and `dataEnd` are read anew after calls that move the packet. */
 interface Rewrite {
   readonly b: IrBuilder;
-  readonly scratch: Slot;
   /** Arguments, by the offsets of the shape. */
   readonly args: Slot;
   readonly len: VReg;
@@ -421,7 +420,7 @@ export const emitShape = (
   b: IrBuilder,
   shape: Shape,
   args: Slot,
-  packet: Pick<Emit, "data" | "dataEnd" | "len" | "scratch">,
+  packet: Pick<Emit, "data" | "dataEnd" | "len">,
   slow: BlockId,
   drop: BlockId,
 ): void => {

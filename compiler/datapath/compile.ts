@@ -65,7 +65,6 @@ export const buildMain = (plan: DatapathPlan, hook: Hook): Program => {
     b,
     plan,
     key: b.slot("key", plan.key.size),
-    scratch: b.slot("scratch", 8),
     data: b.ctx("data"),
     dataEnd: b.ctx("data_end"),
     len: b.ctx("packet_len"),
