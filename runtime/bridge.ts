@@ -38,6 +38,8 @@ export interface BridgeOptions extends CacheOptions, RevalidatorOptions {
   readonly flows?: readonly Flow[];
   readonly groups?: readonly Group[];
   readonly log: Log;
+  /** Called when all is loaded and warmed up, before the first port. */
+  readonly onWarm?: () => void;
 }
 
 /** Smallest number of interface indices that devmap and lost counters have room for. */
@@ -140,6 +142,7 @@ export class Bridge implements Disposable {
     );
     scope.defer(() => this.detachAll());
     warmUpUpcalls(sys, this.sw, this.cache);
+    options.onWarm?.();
     for (const [spec, iface] of interfaces) this.addPort(spec, iface);
     scope.use(followInterfaces(sys, (event) => this.onInterface(event)));
     this.revalidator.start();

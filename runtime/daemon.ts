@@ -9,6 +9,7 @@ import { linux } from "libbpf-ts";
 import { Bridge } from "./bridge.js";
 import { controlCommands } from "./control/commands.js";
 import { UnixctlServer } from "./control/unixctl.js";
+import { settleHeap } from "./heap.js";
 import type { Log } from "./log.js";
 import { parsePortSpec, type PortSpec } from "./ports/port-spec.js";
 
@@ -115,6 +116,7 @@ export class Daemon implements Disposable {
         maxFlows: options.flowLimit,
         maxMasks: options.maxMasks,
         log,
+        onWarm: settleHeap,
       }),
     );
     const commands = controlCommands({ bridge, version, ports: names, exit: onExit });
