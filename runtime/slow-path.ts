@@ -50,12 +50,15 @@ export interface SlowPathStats {
   /** Partial checksums completed, and GSO packets sent. */
   readonly checksums: number;
   readonly gso: number;
-  /** From the datapath's time stamp to the packet's transmission, ns. */
+  /** Of misses: from the datapath's time stamp to the packet's transmission, ns. */
   readonly latency: Quantiles;
+  /** The same of packets that had a megaflow. */
+  readonly slowLatency: Quantiles;
 }
 
 export class SlowPath implements Sink {
   readonly latency = new Histogram();
+  readonly slowLatency = new Histogram();
   private readonly reader = new UpcallReader();
   private readonly flow = newFlow();
   private readonly layers: Layers = newLayers();
@@ -63,6 +66,7 @@ export class SlowPath implements Sink {
   private readonly copy = new Uint8Array(MAX_PACKET);
   /** Time stamps of packets that are queued to be sent. */
   private readonly times = new Float64Array(DRAIN_LIMIT);
+  private readonly histograms = new Array<Histogram>(DRAIN_LIMIT).fill(this.latency);
   private nTimes = 0;
   private readonly counters = {
     misses: 0,
@@ -97,7 +101,7 @@ export class SlowPath implements Sink {
   ) {}
 
   get stats(): SlowPathStats {
-    return { ...this.counters, latency: this.latency.quantiles };
+    return { ...this.counters, latency: this.latency.quantiles, slowLatency: this.slowLatency.quantiles };
   }
 
   /** Handles one record of the ring. Never throws. */
@@ -113,14 +117,16 @@ export class SlowPath implements Sink {
       this.counters.errors++;
       this.onError(error);
     }
-    if (this.nTimes < DRAIN_LIMIT) this.times[this.nTimes++] = reader.timeNs;
+    if (this.nTimes === DRAIN_LIMIT) return;
+    this.histograms[this.nTimes] = reader.cmd === OVS_PACKET_CMD.MISS ? this.latency : this.slowLatency;
+    this.times[this.nTimes++] = reader.timeNs;
   };
 
   /** Sends what the drained records left to be sent. */
   readonly onDrained = (): void => {
     this.sender.flush();
     const nowNs = monotonicMs() * 1e6;
-    for (let i = 0; i < this.nTimes; i++) this.latency.record(nowNs - this.times[i]!);
+    for (let i = 0; i < this.nTimes; i++) this.histograms[i]!.record(nowNs - this.times[i]!);
     this.nTimes = 0;
   };
 

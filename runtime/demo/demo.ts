@@ -230,7 +230,7 @@ class Demo {
     this.check(
       "the first packet of a flow is quick",
       p99 < FIRST_PACKET_LIMIT_US,
-      `p99 ${p99} us of ${count} upcalls, want less than ${FIRST_PACKET_LIMIT_US} us`,
+      `p99 ${p99} us of ${count} misses, want less than ${FIRST_PACKET_LIMIT_US} us`,
     );
     await daemon.stop();
     return { megaflows, counters, routed, tagged };

@@ -29,7 +29,7 @@ export interface Comparison {
   readonly note: string;
 }
 
-/** Numbers of a daemon at its end. Latencies in microseconds, from a packet's arrival to its transmission. */
+/** Numbers of a daemon at its end. Latencies in microseconds: of misses, from a packet's arrival to its transmission. */
 export interface Counters {
   readonly hits: number;
   readonly misses: number;

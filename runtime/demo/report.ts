@@ -62,8 +62,8 @@ const countersText = ({ hits, misses, slow, lost, upcallUs }: Counters): string 
     `misses        ${count(misses)} packets went up to ofxdpd: the first of each kind`,
     `slow path     ${count(slow)} packets had a megaflow whose actions ofxdpd carries out`,
     `lost          ${count(lost)}`,
-    `upcall time   p50 ${count(upcallUs.p50)} us, p99 ${count(upcallUs.p99)} us, longest ${count(upcallUs.max)} us`,
-    "              from the arrival of a missed packet to its departure",
+    `miss time     p50 ${count(upcallUs.p50)} us, p99 ${count(upcallUs.p99)} us, longest ${count(upcallUs.max)} us`,
+    "              from the arrival of a packet without megaflow to its departure",
   ].join("\n");
 };
 

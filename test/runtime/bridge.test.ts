@@ -55,6 +55,9 @@ describe("runtime/bridge", () => {
         assert.equal(received(stdout), "5 packets transmitted, 5 received");
       }
       assert.ok(bridge.sw.macs.size >= 3);
+      const { misses, slow, latency, slowLatency } = bridge.stats.upcalls;
+      assert.deepEqual([latency.count, slowLatency.count], [misses, slow]);
+      assert.ok(misses > 0);
     });
 
     it("carries TCP with GSO and partial checksums", async () => {
