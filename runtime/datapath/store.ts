@@ -27,6 +27,14 @@ export type OnTraffic<Owner> = (placement: Placement<Owner>, packets: number, by
 /** Entries read per system call: bounded so that one step of a sweep takes about a millisecond. */
 const SWEEP_BATCH = 2048;
 
+/** The same for entries that are read one by one. */
+const SWEEP_LOOKUPS = 512;
+/**
+ * Walking a hash map goes through all its buckets, which are as many as entries have room: it pays when at least one in so
+ * many is taken. A look-up costs about 1 us, a bucket some nanoseconds.
+ */
+const WALK_PAYS = 128;
+
 /** A little-endian u64 as a number; exact below 2^53. */
 const readU64 = (view: DataView, at: number): number =>
   view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
@@ -145,6 +153,10 @@ export class SubtableStore<Owner> implements Disposable {
    */
   *sweep(onTraffic: OnTraffic<Owner>): Generator<number> {
     if (this.placements.size === 0) return;
+    if (this.placements.size * WALK_PAYS < this.map.maxEntries) {
+      yield* this.sweepOneByOne(onTraffic);
+      return;
+    }
     const { keySize, valueSize } = this.map;
     const buffers = new WalkBuffers(keySize, valueSize, Math.min(SWEEP_BATCH, Math.max(64, this.placements.size)));
     for (const { count, keys, values } of walk(this.map, buffers)) {
@@ -156,6 +168,17 @@ export class SubtableStore<Owner> implements Disposable {
       }
       yield count;
     }
+  }
+
+  private *sweepOneByOne(onTraffic: OnTraffic<Owner>): Generator<number> {
+    let count = 0;
+    for (const placement of this.placements.values()) {
+      this.read(placement, onTraffic);
+      if (++count < SWEEP_LOOKUPS) continue;
+      yield count;
+      count = 0;
+    }
+    if (count > 0) yield count;
   }
 
   /** Closes the map; entries vanish with the last program that uses it. */
