@@ -32,6 +32,8 @@ import type { PortTable } from "./ports/port-table.js";
 
 /** Records per turn of the event loop. */
 export const DRAIN_LIMIT = 4096;
+/** Nothing of a translation's arrays is kept: the cache copies what it needs. */
+const BORROW = { borrow: true } as const;
 /** The largest packet: 64 KiB of GSO and its tags. */
 const MAX_PACKET = (1 << 16) + 256;
 
@@ -156,7 +158,7 @@ export class SlowPath implements Sink {
       if (isMiss) known.usedMs = nowMs;
       return known.translation;
     }
-    const translation = translate(sw, flow);
+    const translation = translate(sw, flow, BORROW);
     learnFrom(sw, translation, nowMs);
     const ukey = cache.install(flow, ifindex, translation, nowMs);
     if (ukey !== undefined) ukey.usedMs = nowMs;

@@ -27,7 +27,7 @@ export const VALUE = {
   packets: 0, // u64, atomic
   bytes: 8, // u64, atomic; length with the L2 header
   shape: 16, // u32
-  reserved: 20,
+  entry: 20, // u32, user space's own number of the entry; programs leave it alone
   args: 24,
 } as const;
 

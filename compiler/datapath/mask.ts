@@ -1,6 +1,6 @@
 // From the mask of a translation to the mask that a datapath program looks megaflows up by.
 
-import { FLOW, get, getBits, set, type FlowWords, type Member } from "../openflow/flow.js";
+import { copyFlow, FLOW, get, getBits, newFlow, set, type FlowWords, type Member } from "../openflow/flow.js";
 import type { Translation } from "../pipeline/translate.js";
 
 const L4: readonly Member[] = ["tp_src", "tp_dst", "tcp_flags"];
@@ -17,15 +17,18 @@ const hasBits = (mask: FlowWords, member: Member): boolean => {
  * translated alike. A pure L2 switch need not parse IP then.
  *
  * @param flow - the packet that was translated
+ * @param into - where a copy goes; absent, a new array
  * @returns the translation's mask itself or a copy
  */
 export const lookupMask = (
   flow: FlowWords,
   { mask, looksAtFrag }: Pick<Translation, "mask" | "looksAtFrag">,
+  into?: FlowWords,
 ): FlowWords => {
   if (!hasBits(mask, "nw_frag") || get(flow, "nw_frag") !== 0) return mask;
   if (looksAtFrag || L4.some((member) => hasBits(mask, member))) return mask;
-  const copy = mask.slice();
+  const copy = into ?? newFlow();
+  copyFlow(copy, mask);
   set(copy, "nw_frag", 0);
   return copy;
 };

@@ -50,6 +50,11 @@ export interface TranslateOptions {
   /** Carries out these actions instead of looking table 0 up: a packet-out. */
   readonly actions?: readonly Action[];
   readonly trace?: Trace;
+  /**
+   * `mask` and `final` are working memory, valid until the next translation on this switch: for callers that translate
+   * each packet and keep neither, since arrays of this size are what the garbage collector finds dearest.
+   */
+  readonly borrow?: boolean;
 }
 
 /** Ethernet type in flows of frames without one (OVS FLOW_DL_TYPE_NONE). */
@@ -80,9 +85,8 @@ const startMask = (ctx: Context): void => {
   ctx.markAll("dl_type");
 };
 
-/** Brings the mask to what a datapath can look at. */
-const finishMask = (ctx: Context, flow: FlowWords): FlowWords => {
-  const mask = ctx.mask.slice();
+/** Brings a mask to what a datapath can look at. */
+const finishMask = (ctx: Context, flow: FlowWords, mask: FlowWords): FlowWords => {
   // As OVS does, always; lookupMask() takes it back where it can.
   if (ctx.isIp) set(mask, "nw_frag", NW_FRAG.ANY | NW_FRAG.LATER);
   // Metadata and registers are always 0 when a packet comes in.
@@ -129,16 +133,18 @@ export const translate = (sw: Switch, flow: FlowWords, options: TranslateOptions
   const { error } = ctx;
   const actions = error === undefined ? ctx.actions : [];
   const { slow } = carrierOf(actions);
+  const looksAtFrag = get(ctx.mask, "nw_frag") !== 0;
+  const own = (words: FlowWords): FlowWords => (options.borrow === true ? words : words.slice());
   return {
     actions,
-    mask: finishMask(ctx, flow),
-    looksAtFrag: get(ctx.mask, "nw_frag") !== 0,
+    mask: finishMask(ctx, flow, own(ctx.mask)),
+    looksAtFrag,
     rules: ctx.rules,
     groups: ctx.groups,
     learns: ctx.learns,
     ...(slow === undefined ? {} : { slow }),
     ...(error === undefined ? {} : { error }),
-    final: ctx.flow.slice(),
+    final: own(ctx.flow),
     version: sw.version,
   };
 };

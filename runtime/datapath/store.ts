@@ -18,6 +18,8 @@ export class Placement<Owner> {
     readonly store: SubtableStore<Owner>,
     /** Compact key, one character a byte. */
     readonly key: string,
+    /** Stands in the entry's value, so that a sweep finds the placement without its key. */
+    public number: number,
   ) {}
 }
 
@@ -41,6 +43,8 @@ const readU64 = (view: DataView, at: number): number =>
 
 export class SubtableStore<Owner> implements Disposable {
   private readonly placements = new Map<string, Placement<Owner>>();
+  private readonly byNumber: (Placement<Owner> | undefined)[] = [];
+  private readonly freeNumbers: number[] = [];
   private readonly keyBuffer: Buffer;
   private readonly value: DataView;
   /** Packets that hit this subtable, as far as counters were read. */
@@ -69,35 +73,48 @@ export class SubtableStore<Owner> implements Disposable {
     return this.placements.values();
   }
 
-  /** The entry that a packet with this full key would hit here. */
-  find(fullKey: Uint8Array): Placement<Owner> | undefined {
-    return this.placements.get(this.keyOf(fullKey));
+  /**
+   * The entry that a packet with this full key would hit here.
+   * @param knownKey - the compact key as text, when the caller has it
+   */
+  find(fullKey: Uint8Array, knownKey?: string): Placement<Owner> | undefined {
+    return this.placements.get(knownKey ?? this.keyOf(fullKey));
   }
 
   /** The compact key of a full key, as text; leaves its bytes in the map's key buffer. */
-  private keyOf(fullKey: Uint8Array): string {
+  private keyOf(fullKey: Uint8Array, known?: string): string {
     putCompactKey(this.table, fullKey, this.map.key);
-    return this.keyBuffer.toString("latin1");
+    return known ?? this.keyBuffer.toString("latin1");
   }
 
   /**
    * Puts an entry in, with counters of zero. An entry with the same key must have been taken out before.
    * @param fill - writes shape and arguments into the value, which is zero
+   * @param knownKey - the compact key as text, when the caller has it
    * @returns the placement, or the errno when the kernel refused
    */
-  put(fullKey: Uint8Array, owner: Owner, fill: (value: DataView) => void): Placement<Owner> | number {
-    const key = this.keyOf(fullKey);
-    const errno = this.write(fill);
-    if (errno !== 0) return errno;
-    const placement = new Placement(owner, this, key);
-    this.placements.set(key, placement);
-    return placement;
+  put(
+    fullKey: Uint8Array,
+    owner: Owner,
+    fill: (value: DataView) => void,
+    knownKey?: string,
+  ): Placement<Owner> | number {
+    const key = this.keyOf(fullKey, knownKey);
+    const placement = new Placement(owner, this, key, this.freeNumbers.pop() ?? this.byNumber.length);
+    return this.write(placement, fill) || placement;
   }
 
-  private write(fill: (value: DataView) => void): number {
-    this.map.value.fill(0);
-    fill(this.value);
-    return this.map.tryUpdate(this.map.key, this.map.value);
+  /** Writes the entry whose key is in the map's key buffer. @returns 0, or the errno when the kernel refused */
+  private write(placement: Placement<Owner>, fill: (value: DataView) => void): number {
+    const { map, value } = this;
+    map.value.fill(0);
+    fill(value);
+    value.setUint32(VALUE.entry, placement.number, true);
+    const errno = map.tryUpdate(map.key, map.value);
+    this.byNumber[placement.number] = errno === 0 ? placement : undefined;
+    if (errno === 0) this.placements.set(placement.key, placement);
+    else this.freeNumbers.push(placement.number);
+    return errno;
   }
 
   /**
@@ -110,9 +127,8 @@ export class SubtableStore<Owner> implements Disposable {
     placement.packets = 0;
     placement.bytes = 0;
     this.keyBuffer.write(placement.key, "latin1");
-    const errno = this.write(fill);
-    if (errno === 0) this.placements.set(placement.key, placement);
-    return errno;
+    placement.number = this.freeNumbers.pop() ?? this.byNumber.length;
+    return this.write(placement, fill);
   }
 
   /**
@@ -120,7 +136,11 @@ export class SubtableStore<Owner> implements Disposable {
    * @returns false when the kernel had no such entry
    */
   take(placement: Placement<Owner>, onTraffic: OnTraffic<Owner>): boolean {
-    if (this.placements.get(placement.key) === placement) this.placements.delete(placement.key);
+    if (this.placements.get(placement.key) === placement) {
+      this.placements.delete(placement.key);
+      this.byNumber[placement.number] = undefined;
+      this.freeNumbers.push(placement.number);
+    }
     this.keyBuffer.write(placement.key, "latin1");
     if (!this.map.take(this.map.key)) return false;
     this.report(placement, this.value, 0, onTraffic);
@@ -159,11 +179,10 @@ export class SubtableStore<Owner> implements Disposable {
     }
     const { keySize, valueSize } = this.map;
     const buffers = new WalkBuffers(keySize, valueSize, Math.min(SWEEP_BATCH, Math.max(64, this.placements.size)));
-    for (const { count, keys, values } of walk(this.map, buffers)) {
-      const text = Buffer.from(keys.buffer, keys.byteOffset, keys.length);
+    for (const { count, values } of walk(this.map, buffers)) {
       const view = new DataView(values.buffer, values.byteOffset, values.length);
       for (let i = 0; i < count; i++) {
-        const placement = this.placements.get(text.toString("latin1", i * keySize, (i + 1) * keySize));
+        const placement = this.byNumber[view.getUint32(i * valueSize + VALUE.entry, true)];
         if (placement !== undefined) this.report(placement, view, i * valueSize, onTraffic);
       }
       yield count;
@@ -184,6 +203,7 @@ export class SubtableStore<Owner> implements Disposable {
   /** Closes the map; entries vanish with the last program that uses it. */
   [Symbol.dispose](): void {
     this.placements.clear();
+    this.byNumber.length = 0;
     this.map[Symbol.dispose]();
   }
 }

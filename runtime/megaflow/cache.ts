@@ -11,6 +11,7 @@
 import {
   keyLayout,
   lookupMask,
+  newFlow,
   missingMembers,
   plan as planOf,
   putArgs,
@@ -137,6 +138,10 @@ export class MegaflowCache {
   private readonly byMask = new Map<string, MaskClass>();
   private readonly byId = new Map<string, MaskClass>();
   private exact: MaskClass;
+  /** What {@link byMask} was asked last, and its answer: a burst of new flows mostly has one mask. */
+  private readonly lastMask = newFlow();
+  private lastClass: MaskClass | undefined;
+  private readonly scratchMask = newFlow();
   private shapes: Map<string, Shape>;
   private readonly wantedShapes = new Map<string, { actions: readonly DpAction[]; ukeys: Set<Ukey> }>();
   private readonly wantedMembers = new Set<Member>();
@@ -223,7 +228,7 @@ export class MegaflowCache {
    * @returns the megaflow, or undefined when it cannot be cached (now)
    */
   install(flow: FlowWords, ifindex: number, translation: Translation, nowMs: number): Ukey | undefined {
-    const maskClass = this.classOf(lookupMask(flow, translation));
+    const maskClass = this.classOf(lookupMask(flow, translation, this.scratchMask));
     if (maskClass === undefined) {
       this.nNotInstalled++;
       return undefined;
@@ -250,9 +255,10 @@ export class MegaflowCache {
 
   /** The class for a mask; undefined when the key has no place for some of its bits. */
   private classOf(mask: FlowWords): MaskClass | undefined {
+    if (this.lastClass !== undefined && equalWords(mask, this.lastMask)) return this.lastClass;
     const text = Buffer.from(mask.buffer, mask.byteOffset, mask.byteLength).toString("latin1");
     const known = this.byMask.get(text);
-    if (known !== undefined) return known;
+    if (known !== undefined) return this.rememberClass(mask, known);
     const missing = missingMembers(this.layout, mask);
     if (missing.length > 0) {
       for (const member of missing) this.wantedMembers.add(member);
@@ -262,8 +268,20 @@ export class MegaflowCache {
     const candidate = MaskClass.of(this.layout, packetMask(mask), `mf_${this.nMaps}`);
     const found = this.byId.get(candidate.table.id) ?? this.classInstead(candidate);
     // A stand-in is not remembered: there may be room for the mask itself later.
-    if (found.table.id === candidate.table.id) this.byMask.set(text, found);
-    return found;
+    if (found.table.id !== candidate.table.id) return found;
+    this.byMask.set(text, found);
+    return this.rememberClass(mask, found);
+  }
+
+  private rememberClass(mask: FlowWords, maskClass: MaskClass): MaskClass {
+    this.lastMask.set(mask);
+    return (this.lastClass = maskClass);
+  }
+
+  /** Masks may stand for other classes from now on. */
+  private forgetMasks(isGone: (maskClass: MaskClass) => boolean = () => true): void {
+    this.lastClass = undefined;
+    for (const [text, maskClass] of this.byMask) if (isGone(maskClass)) this.byMask.delete(text);
   }
 
   /** `candidate` itself while there is room for another mask, else the narrowest wide enough class that there is. */
@@ -293,7 +311,7 @@ export class MegaflowCache {
     // Its subtable holds just what its class does.
     if (own !== undefined && !ukey.maskClass.isExact) return ukey.placements.length > 0 || this.putInto(own, ukey);
     const { exact } = this.datapath.generation;
-    const there = exact.find(this.fullKey);
+    const there = exact.find(this.fullKey, exact.table === ukey.maskClass.table ? ukey.key : undefined);
     if (there !== undefined) {
       if (there.owner === ukey) return true;
       this.remove(there.owner, "flow-wildcarded");
@@ -302,7 +320,9 @@ export class MegaflowCache {
   }
 
   private putInto(store: SubtableStore<Ukey>, ukey: Ukey): boolean {
-    const placement = store.put(this.fullKey, ukey, (value) => this.fill(ukey, value));
+    // The key within the class is the one within its subtable.
+    const key = store.table === ukey.maskClass.table ? ukey.key : undefined;
+    const placement = store.put(this.fullKey, ukey, (value) => this.fill(ukey, value), key);
     if (typeof placement === "number") {
       this.nNotInstalled++;
       if (ukey.placements.length === 0) this.remove(ukey, "update-fail");
@@ -403,7 +423,7 @@ export class MegaflowCache {
   reset(): void {
     this.clear("purge");
     this.recent.clear();
-    this.byMask.clear();
+    this.forgetMasks();
     for (const [id, maskClass] of this.byId) if (this.storeOf(maskClass) === undefined) this.byId.delete(id);
     this.wantedShapes.clear();
     this.wantedMembers.clear();
@@ -594,7 +614,7 @@ export class MegaflowCache {
     this.fullKey = new Uint8Array(layout.size);
     this.fullKeyText = Buffer.from(this.fullKey.buffer);
     this.recent.clear();
-    this.byMask.clear();
+    this.forgetMasks();
     this.byId.clear();
     this.exact = newExact;
     for (const [before, after] of all) {
@@ -618,7 +638,7 @@ export class MegaflowCache {
       if (maskClass.ukeys.size > 0 || this.storeOf(maskClass) !== undefined) continue;
       this.byId.delete(id);
     }
-    for (const [text, maskClass] of this.byMask) if (!this.isKnown(maskClass)) this.byMask.delete(text);
+    this.forgetMasks((maskClass) => !this.isKnown(maskClass));
   }
 
   private isKnown(maskClass: MaskClass): boolean {
@@ -645,5 +665,10 @@ export class MegaflowCache {
     }
   }
 }
+
+const equalWords = (a: FlowWords, b: FlowWords): boolean => {
+  for (let word = 0; word < a.length; word++) if (a[word] !== b[word]) return false;
+  return true;
+};
 
 const shapesByText = (plan: DatapathPlan): Map<string, Shape> => new Map(plan.shapes.map((s) => [s.text, s]));

@@ -4,7 +4,7 @@
 // It runs on the event loop in slices, so that upcalls are never kept waiting for long. A round begins every 500 ms, at
 // once when the tables changed, and at the latest as long after the last one as that one took.
 
-import { expireRules, lookupMask, translate, type Switch } from "#compiler";
+import { expireRules, lookupMask, newFlow, translate, type Switch } from "#compiler";
 import { monotonicMs } from "../clock.js";
 import { hasExtraBits, type Ukey } from "./ukey.js";
 import type { MegaflowCache } from "./cache.js";
@@ -41,6 +41,9 @@ export interface RevalidatorStats {
   readonly maxIdleMs: number;
 }
 
+/** Nothing of a translation's arrays is kept. */
+const BORROW = { borrow: true } as const;
+
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 export class Revalidator implements Disposable {
@@ -52,6 +55,7 @@ export class Revalidator implements Disposable {
   private nRounds = 0;
   private nRevalidated = 0;
   private lastRoundMs = 0;
+  private readonly scratch = newFlow();
   private readonly maxIdleMs: number;
   private readonly maxFlows: number;
 
@@ -171,8 +175,8 @@ export class Revalidator implements Disposable {
       this.cache.remove(ukey, "no-ofproto");
       return;
     }
-    const translation = translate(this.sw, ukey.flow);
-    if (hasExtraBits(lookupMask(ukey.flow, translation), ukey.maskClass.mask))
+    const translation = translate(this.sw, ukey.flow, BORROW);
+    if (hasExtraBits(lookupMask(ukey.flow, translation, this.scratch), ukey.maskClass.mask))
       this.cache.remove(ukey, "flow-wildcarded");
     else this.cache.refresh(ukey, translation);
   }
