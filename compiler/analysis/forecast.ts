@@ -25,10 +25,12 @@ export interface ForecastLimits {
   readonly shapes: number;
   /** Packets that are tried. */
   readonly packets: number;
+  /** Packets that are made up at most, to be tried if there is none like it: the work must not grow with rules times ways. */
+  readonly candidates: number;
 }
 
 /** As many masks as the datapath has subtables for; packets for some 50 ms. */
-export const FORECAST_LIMITS: ForecastLimits = { masks: 32, shapes: 64, packets: 4000 };
+export const FORECAST_LIMITS: ForecastLimits = { masks: 32, shapes: 64, packets: 4000, candidates: 16_000 };
 
 /** Ports that packets are made up for. */
 const MAX_PORTS_TRIED = 8;
@@ -112,6 +114,7 @@ export const forecast = (sw: Switch, layout: KeyLayout, limits: ForecastLimits =
   const ways = new Set<string>();
   const made = new Set<string>();
   const queue = firstSamples(sw);
+  let candidates = 0;
   for (let tried = 0; tried < queue.length && tried < limits.packets; tried++) {
     const sample = queue[tried]!;
     const flow = asPacket(sample);
@@ -125,9 +128,11 @@ export const forecast = (sw: Switch, layout: KeyLayout, limits: ForecastLimits =
       const here = rules.findIndex((rule) => rule.table === id);
       const arriving = held(sample, here < 0 ? rules : rules.slice(0, here));
       for (const rule of sw.tableIfAny(id)?.rules ?? []) {
+        if (queue.length >= limits.packets || candidates >= limits.candidates) break;
+        candidates++;
         const next = narrowed(arriving, rule.match);
         const text = `${next.flow.join()}/${next.fixed.join()}`;
-        if (made.has(text) || queue.length >= limits.packets) continue;
+        if (made.has(text)) continue;
         made.add(text);
         queue.push(next);
       }

@@ -39,28 +39,34 @@ const membersOf = (field: FieldName): readonly Member[] => {
   return [row.in, ...PREREQUISITES[row.needs].flat().map((constraint) => constraint.member)];
 };
 
+/** Members that writing a field looks at. Above L2 one is the protocol: it says whether there is a header to write. */
+const writtenBy = (field: FieldName): readonly Member[] => {
+  const members = membersOf(field);
+  return PACKET_MEMBERS.has(fieldSpec(field).in) && members.includes("dl_type") ? [...members, "nw_proto"] : members;
+};
+
 type Handlers = { readonly [K in ActionKind]?: (action: Extract<Action, { kind: K }>) => readonly Member[] };
 
 /** Members per action; actions that are not listed look at nothing. */
 const BY_ACTION: Handlers = {
   output: ({ port }) => (port === PORT.NORMAL ? NORMAL : []),
-  set_field: ({ field }) => membersOf(field),
-  reg_load: ({ dst }) => membersOf(dst.field),
-  reg_move: ({ src, dst }) => [...membersOf(src.field), ...membersOf(dst.field)],
+  set_field: ({ field }) => writtenBy(field),
+  reg_load: ({ dst }) => writtenBy(dst.field),
+  reg_move: ({ src, dst }) => [...membersOf(src.field), ...writtenBy(dst.field)],
   set_vlan_vid: () => VLAN,
   set_vlan_pcp: () => VLAN,
   strip_vlan: () => VLAN,
   push_vlan: () => VLAN,
   set_eth_src: () => ["dl_src"],
   set_eth_dst: () => ["dl_dst"],
-  set_ipv4_src: () => ["nw_src"],
-  set_ipv4_dst: () => ["nw_dst"],
-  set_ip_dscp: () => ["nw_tos"],
-  set_ip_ecn: () => ["nw_tos"],
-  set_ip_ttl: () => ["nw_ttl"],
+  set_ipv4_src: () => ["nw_src", "nw_proto"],
+  set_ipv4_dst: () => ["nw_dst", "nw_proto"],
+  set_ip_dscp: () => ["nw_tos", "nw_proto"],
+  set_ip_ecn: () => ["nw_tos", "nw_proto"],
+  set_ip_ttl: () => ["nw_ttl", "nw_proto"],
   set_l4_src_port: () => ["nw_proto", "nw_frag", "tp_src"],
   set_l4_dst_port: () => ["nw_proto", "nw_frag", "tp_dst"],
-  dec_ttl: () => ["nw_ttl"],
+  dec_ttl: () => ["nw_ttl", "nw_proto"],
 };
 
 const matched = (match: Match): Member[] =>

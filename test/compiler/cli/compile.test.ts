@@ -61,7 +61,7 @@ describe("ofxdp compile", () => {
     );
     assert.match(words, /^program main_xdp: \d+ instructions, \d+ bytes of stack$/m);
     const facts = JSON.parse(run(FLOWS, "a.flows", "-o", file, "-j").out) as { key: { members: string[] } };
-    assert.deepEqual(facts.key.members, ["in_port", "dl_type", "dl_dst", "nw_ttl", "nw_dst"]);
+    assert.deepEqual(facts.key.members, ["in_port", "dl_type", "dl_dst", "nw_proto", "nw_ttl", "nw_dst"]);
   });
 
   it("prints the intermediate representation and the instructions", () => {
