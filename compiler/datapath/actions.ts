@@ -143,7 +143,14 @@ const checkL4 = (w: Rewrite, size: VReg): void => {
     const next = b.block("");
     b.unless("ne", w.proto, proto, next);
     b.unless("lt", size, bytes, w.slow);
-    at(w, w.l4, bytes, w.slow);
+    const l4 = at(w, w.l4, bytes, w.slow);
+    if (proto === IP_PROTO.TCP) {
+      // A header that contradicts its own length is not rewritten in the same way by every set: user space knows.
+      const control = b.load("u8", l4, tcp.fields.dataOffset.byteOffset, "tcp_control");
+      const length = b.alu("rsh", b.alu("and", control, 0xf0), 2, "tcp_length");
+      b.unless("lt", length, tcp.minBytes, w.slow);
+      b.unless("gt", length, size, w.slow);
+    }
     b.jump(checked);
     b.place(next);
   }
@@ -170,28 +177,31 @@ const put = (w: Rewrite, target: VReg, off: number, arg: number, bytes: number):
 const BPF_F_PSEUDO_HDR = 0x10;
 const BPF_F_MARK_MANGLED_0 = 0x20;
 
-/** Place of the checksum in each L4 header, and whether a zero means "none". */
-const L4_CHECKSUMS: readonly { proto: number; off: number; optional: boolean; pseudo: boolean }[] = [
-  { proto: IP_PROTO.TCP, off: tcp.fields.checksum.byteOffset, optional: false, pseudo: true },
-  { proto: IP_PROTO.UDP, off: udp.fields.checksum.byteOffset, optional: true, pseudo: true },
-  { proto: IP_PROTO.ICMPV6, off: icmp.fields.checksum.byteOffset, optional: false, pseudo: true },
-  { proto: IP_PROTO.ICMP, off: icmp.fields.checksum.byteOffset, optional: false, pseudo: false },
+/** Whose addresses a pseudo header holds. */
+type Pseudo = "ipv4" | "ipv6";
+
+/** Place of the checksum in each L4 header, whether a zero means "none", and the pseudo headers that it covers. */
+const L4_CHECKSUMS: readonly { proto: number; off: number; optional: boolean; pseudo: readonly Pseudo[] }[] = [
+  { proto: IP_PROTO.TCP, off: tcp.fields.checksum.byteOffset, optional: false, pseudo: ["ipv4", "ipv6"] },
+  { proto: IP_PROTO.UDP, off: udp.fields.checksum.byteOffset, optional: true, pseudo: ["ipv4", "ipv6"] },
+  { proto: IP_PROTO.ICMPV6, off: icmp.fields.checksum.byteOffset, optional: false, pseudo: ["ipv6"] },
+  { proto: IP_PROTO.ICMP, off: icmp.fields.checksum.byteOffset, optional: false, pseudo: [] },
 ];
 
 /**
  * Brings the L4 checksum up to date with changed words.
- * @param pseudo - the words are part of the pseudo header, not of the segment
+ * @param pseudo - the words are part of this pseudo header; absent: of the segment itself
  */
-const fixL4 = (w: Rewrite, changes: readonly (readonly [VReg, VReg])[], size: 2 | 4, pseudo: boolean): void => {
+const fixL4 = (w: Rewrite, changes: readonly (readonly [VReg, VReg])[], size: 2 | 4, pseudo?: Pseudo): void => {
   const { b } = w;
   const fixed = b.block("l4_fixed");
   for (const sum of L4_CHECKSUMS) {
-    if (pseudo && !sum.pseudo) continue;
+    if (pseudo !== undefined && !sum.pseudo.includes(pseudo)) continue;
     const next = b.block("");
     b.unless("ne", w.proto, sum.proto, next);
     if (b.hook === "tc") {
       // skb checksums may be left to the NIC: the helper knows.
-      const flags = size | (pseudo ? BPF_F_PSEUDO_HDR : 0) | (sum.optional ? BPF_F_MARK_MANGLED_0 : 0);
+      const flags = size | (pseudo === undefined ? 0 : BPF_F_PSEUDO_HDR) | (sum.optional ? BPF_F_MARK_MANGLED_0 : 0);
       const off = b.alu("add", w.l4, sum.off, "check_off");
       for (const [before, after] of changes) b.call("l4_csum_replace", ["ctx", off, before, after, flags]);
       reload(w);
@@ -235,7 +245,7 @@ const setIpv4Address = (w: Rewrite, off: number, arg: number): void => {
   const check = b.load("u16", l3, ipv4.fields.checksum.byteOffset, "check");
   b.store("u32", l3, off, after);
   b.store("u16", l3, ipv4.fields.checksum.byteOffset, updatedChecksum(b, check, [[before, after]]));
-  fixL4(w, [[before, after]], 4, true);
+  fixL4(w, [[before, after]], 4, "ipv4");
 };
 
 const setIpv6Address = (w: Rewrite, off: number, arg: number): void => {
@@ -248,7 +258,7 @@ const setIpv6Address = (w: Rewrite, off: number, arg: number): void => {
     b.store("u32", l3, off + i, after);
     changes.push([before, after]);
   }
-  fixL4(w, changes, 4, true);
+  fixL4(w, changes, 4, "ipv6");
 };
 
 /** Traffic class lies across the first two bytes: version(4) class(8) label(20). */
@@ -275,7 +285,7 @@ const setPort = (w: Rewrite, off: number, arg: number): void => {
   const before = b.load("u16", p, off, "old");
   const after = b.load("u16", w.args, arg, "new");
   b.store("u16", p, off, after);
-  fixL4(w, [[before, after]], 2, false);
+  fixL4(w, [[before, after]], 2);
 };
 
 /** Type is the low, code the high byte of the first word as loaded. */
@@ -289,7 +299,7 @@ const setIcmp = (w: Rewrite, off: 0 | 1, arg: number): void => {
       ? b.alu("or", b.alu("and", before, 0xff00), byte, "new")
       : b.alu("or", b.alu("and", before, 0x00ff), b.alu("lsh", byte, 8), "new");
   b.store("u16", p, 0, after);
-  fixL4(w, [[before, after]], 2, false);
+  fixL4(w, [[before, after]], 2);
 };
 
 const arpField =
@@ -440,6 +450,11 @@ export const emitShape = (
     slow,
     drop,
   };
+  const pops = actions.filter(({ kind }) => kind === "pop_vlan").length;
+  if (b.hook === "tc" && pops > 0) {
+    // The helper also takes the next tag into metadata, and fails half-way on a frame that ends inside of it.
+    b.unless("lt", len, ethernet.minBytes + (pops + 1) * vlan.minBytes, slow);
+  }
   const { layer, family } = layersOf(actions);
   if (layer !== "l2") {
     b.mov(w.l4, 0);

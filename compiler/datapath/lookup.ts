@@ -56,12 +56,14 @@ export interface Hit {
  */
 export const emitLookup = (e: Emit, bytes: VReg, miss: BlockId): Hit => {
   const { b, plan } = e;
-  const compact = b.slot("compact_key", plan.key.size);
+  // One piece of stack for both: the key is of no use any more when the arguments are copied.
+  const argsSize = Math.max(0, ...plan.shapes.map((s) => s.argsSize));
+  const args = b.slot("key_then_args", Math.max(plan.key.size, roundUp(argsSize, 8)));
   const value = b.reg("megaflow", "map_value");
   const hit = b.block("hit");
   for (const table of [...plan.subtables, plan.exact]) {
     b.origin = table.from ?? { text: `look-up of ${table.map}` };
-    b.mov(value, lookUp(e, table, compact));
+    b.mov(value, lookUp(e, table, args));
     b.unless("ne", value, 0, hit);
   }
   b.jump(miss);
@@ -70,8 +72,6 @@ export const emitLookup = (e: Emit, bytes: VReg, miss: BlockId): Hit => {
   b.atomicAdd("u64", value, VALUE.packets, b.value("one", 1));
   b.atomicAdd("u64", value, VALUE.bytes, bytes);
   const shape = b.load("u32", value, VALUE.shape, "shape");
-  const size = Math.max(0, ...plan.shapes.map((s) => s.argsSize));
-  const args = b.slot("args", Math.max(8, roundUp(size, 8)));
-  for (let at = 0; at < size; at += 8) b.store("u64", args, at, b.load("u64", value, VALUE.args + at, "args"));
+  for (let at = 0; at < argsSize; at += 8) b.store("u64", args, at, b.load("u64", value, VALUE.args + at, "args"));
   return { shape, args };
 };

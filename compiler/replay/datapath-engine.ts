@@ -163,7 +163,7 @@ export class DatapathEngine implements Disposable {
   }
 
   /** Builds a program that has all that was wanted; the cache begins anew. */
-  #respecialise(nowMs: number): void {
+  respecialise(nowMs: number): void {
     this.#flush(nowMs);
     const next = this.#nextPlan();
     this.#plan = next;
@@ -178,7 +178,7 @@ export class DatapathEngine implements Disposable {
       this.#flush(nowMs);
       this.#version = this.sw.version;
     }
-    if (this.#wanting > this.#patience) this.#respecialise(nowMs);
+    if (this.#wanting > this.#patience) this.respecialise(nowMs);
     const ifindex = this.#ifindexOf(inPort);
     const { outputs, upcalls } = this.#backend.run(ifindex, packet);
     const sent: { port: number; packet: Uint8Array }[] = outputs.map((o) => ({

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import type { Switch } from "#compiler";
-import { addPaths, Executions, type Paths, type Sample } from "../support/executions.js";
+import { addPaths, Executions, NO_PATHS, type Paths, type Sample } from "../support/executions.js";
 import { seeds, timeLimit } from "../support/fuzz-scale.js";
 import { N_PORTS, randomSwitch } from "../support/random-switch.js";
 import { randomPacket } from "../support/random-packets.js";
@@ -45,7 +45,7 @@ describe("executions", () => {
     it(`agree at ${hook}: reference, interpreter and kernel on ${TABLES.length} tables x ${N_PACKETS} packets`, function () {
       this.timeout(timeLimit(600_000));
       using executions = new Executions(hook, PORTS);
-      let total: Paths = { hit: 0, slow: 0, miss: 0 };
+      let total: Paths = NO_PATHS;
       for (const seed of TABLES) {
         const samples = samplesOf(new Random(seed), randomPacket);
         // Every other table has few rules, made of the packets themselves, so that rewrites run in the program.
@@ -55,6 +55,7 @@ describe("executions", () => {
       }
       const least = (TABLES.length * N_PACKETS) / 10;
       assert.ok(total.hit > least && total.slow > 0 && total.miss > 0, `one-sided run: ${JSON.stringify(total)}`);
+      assert.ok(total.rewritten > 10 * TABLES.length, `too few rewrites in the program: ${JSON.stringify(total)}`);
     });
 
     it(`agree at ${hook}: frames of noise, ${NOISE.length} tables x ${N_PACKETS} frames`, function () {

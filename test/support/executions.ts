@@ -4,7 +4,7 @@
 // packet took (hit, slow, miss).
 
 import assert from "node:assert/strict";
-import { toHex } from "ebpf-assembler";
+import { equalBytes, toHex } from "ebpf-assembler";
 import {
   compileDatapath,
   DatapathEngine,
@@ -26,10 +26,15 @@ export interface Sample {
 }
 
 /** Packets by the way they took. */
-export type Paths = Record<Handled["path"], number>;
+export type Paths = Record<Handled["path"], number> & {
+  /** Hits that left with other bytes than they came with. */
+  rewritten: number;
+};
 
-/** Packets before a program is built anew: few enough that a run of 200 uses specialised programs. */
-const PATIENCE = 40;
+export const NO_PATHS: Paths = { hit: 0, slow: 0, miss: 0, rewritten: 0 };
+
+/** Samples of a second and third round, after a program was built that has all masks and shapes of the first. */
+const AGAIN = 100;
 /** Megaflows per subtable: a run has fewer, and the kernel clears every bucket of a map. */
 const MAX_ENTRIES = 1024;
 
@@ -88,30 +93,38 @@ export class Executions implements Disposable {
    * @param name - begins the message of a difference
    * @throws AssertionError at the first packet, or rule, that is not treated alike
    */
-  run(name: string, makeSwitch: () => Switch, samples: Iterable<Sample>): Paths {
+  run(name: string, makeSwitch: () => Switch, samples: readonly Sample[]): Paths {
     const reference = new ReferenceEngine(makeSwitch());
-    const options: EngineOptions = { patience: PATIENCE, maxEntries: MAX_ENTRIES, compile: this.#compile };
+    const options: EngineOptions = { patience: Infinity, maxEntries: MAX_ENTRIES, compile: this.#compile };
     using vm = new DatapathEngine(makeSwitch(), this.hook, this.#vm, options);
     using kernel = new DatapathEngine(makeSwitch(), this.hook, this.#lab.load, {
       ...options,
       ifindexOf: this.#lab.ifindexOf,
       portOf: this.#lab.portOf,
     });
-    const paths: Paths = { hit: 0, slow: 0, miss: 0 };
+    const paths: Paths = { ...NO_PATHS };
     let now = 0;
-    for (const { inPort, packet } of samples) {
-      if (this.hook === "tc" && !isUntaggable(packet)) continue;
-      const text = (execution: string): string =>
-        `${name} at ${this.hook}: ${execution}, packet ${now} by port ${inPort}: ${toHex(packet)}`;
-      const want = reference.handle(inPort, packet, now);
-      const inVm = vm.handle(inPort, packet, now);
-      assert.deepEqual(shown(inVm, false), shown(want, false), text(`interpreter (${inVm.path})`));
-      const inKernel = kernel.handle(inPort, packet, now);
-      assert.deepEqual(shown(inKernel, true), shown(want, true), text(`kernel (${inKernel.path})`));
-      assert.equal(inKernel.path, inVm.path, text("path in the kernel"));
-      paths[inVm.path]++;
-      now++;
-    }
+    const round = (some: readonly Sample[]): void => {
+      for (const { inPort, packet } of some) {
+        if (this.hook === "tc" && !isUntaggable(packet)) continue;
+        const text = (execution: string): string =>
+          `${name} at ${this.hook}: ${execution}, packet ${now} by port ${inPort}: ${toHex(packet)}`;
+        const want = reference.handle(inPort, packet, now);
+        const inVm = vm.handle(inPort, packet, now);
+        assert.deepEqual(shown(inVm, false), shown(want, false), text(`interpreter (${inVm.path})`));
+        const inKernel = kernel.handle(inPort, packet, now);
+        assert.deepEqual(shown(inKernel, true), shown(want, true), text(`kernel (${inKernel.path})`));
+        assert.equal(inKernel.path, inVm.path, text("path in the kernel"));
+        paths[inVm.path]++;
+        const isRewritten = inVm.outputs.some((output) => !equalBytes(output.packet, packet));
+        if (inVm.path === "hit" && isRewritten) paths.rewritten++;
+        now++;
+      }
+    };
+    // Misses and exact matches; then, in a program that knows their masks and shapes, misses again, and hits.
+    round(samples);
+    for (const engine of [vm, kernel]) engine.respecialise(now);
+    for (let i = 0; i < 2; i++) round(samples.slice(0, AGAIN));
     for (const engine of [vm, kernel]) {
       engine.settle(now);
       assert.deepEqual(counters(engine.sw), counters(reference.sw), `${name}: counters at ${this.hook}`);
@@ -129,4 +142,5 @@ export const addPaths = (total: Paths, more: Paths): Paths => ({
   hit: total.hit + more.hit,
   slow: total.slow + more.slow,
   miss: total.miss + more.miss,
+  rewritten: total.rewritten + more.rewritten,
 });

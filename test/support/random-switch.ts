@@ -135,6 +135,19 @@ const randomAction = (r: Random, table: number, nTables: number, withGroups: boo
   return r.pick(makers)();
 };
 
+/** Rewrites of one or two fields, and an output: what a program carries out itself. */
+const rewriteActions = (r: Random): Action[] => {
+  const actions: Action[] = Array.from({ length: 1 + r.below(3) }, () => {
+    const [field, size] = r.pick(SETTABLE);
+    const value = bytesOf(r, size);
+    if (field === "nw_tos") value[0]! &= 0xfc;
+    return { kind: "set_field", field, value };
+  });
+  if (r.oneIn(3)) actions.push({ kind: "dec_ttl", ids: [0] });
+  if (r.oneIn(4)) actions.push({ kind: "push_vlan", ethertype: 0x8100 });
+  return [...actions, { kind: "output", port: 1 + r.below(N_PORTS), maxLen: 0 }];
+};
+
 const randomActions = (r: Random, table: number, nTables: number): Action[] => {
   const actions: Action[] = Array.from({ length: r.below(5) }, () => randomAction(r, table, nTables, true));
   if (table + 1 < nTables && r.oneIn(2)) actions.push({ kind: "goto_table", table: table + 1 });
@@ -175,7 +188,7 @@ export const randomSwitch = (seed: number, options: RandomSwitchOptions = {}): S
         importance: 0,
         flags: [],
         match: randomMatch(r, packets === undefined ? randomPacket(r) : r.pick(packets)),
-        actions: randomActions(r, table, nTables),
+        actions: packets !== undefined && r.oneIn(2) ? rewriteActions(r) : randomActions(r, table, nTables),
       };
       sw.add(flow, 0);
     }
