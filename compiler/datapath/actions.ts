@@ -6,7 +6,7 @@
 
 import type { IrBuilder } from "../ir/builder.js";
 import type { BlockId, Slot, VReg } from "../ir/types.js";
-import { ETH_TYPE, IP_PROTO, arp, ethernet, icmp, ipv4, ipv6, tcp, udp, vlan } from "../packet/headers.js";
+import { ETH_TYPE, IP_PROTO, MAX_VLANS, arp, ethernet, icmp, ipv4, ipv6, tcp, udp, vlan } from "../packet/headers.js";
 import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
 import { MAPS } from "./abi.js";
 import { updatedChecksum } from "./checksum.js";
@@ -80,8 +80,8 @@ const findL3 = (w: Rewrite): void => {
     const p = at(w, off - 2, 2, w.slow);
     const type = b.load("u16", p, 0, "type");
     b.mov(w.l3, off);
-    if (i === 2) {
-      b.jump(found);
+    if (i === MAX_VLANS) {
+      b.branch("lt", b.swap(16, type), ETH_TYPE.MIN, w.slow, found, "else");
       break;
     }
     const tagged = b.block("tagged");
@@ -453,7 +453,8 @@ export const emitShape = (
   const pops = actions.filter(({ kind }) => kind === "pop_vlan").length;
   if (b.hook === "tc" && pops > 0) {
     // The helper also takes the next tag into metadata, and fails half-way on a frame that ends inside of it.
-    b.unless("lt", len, ethernet.minBytes + (pops + 1) * vlan.minBytes, slow);
+    const whole = b.alu("add", b.alu("lsh", b.ctx("vlan_present"), 2), w.len, "whole");
+    b.unless("lt", whole, ethernet.minBytes + (pops + 1) * vlan.minBytes, slow);
   }
   const { layer, family } = layersOf(actions);
   if (layer !== "l2") {
