@@ -323,7 +323,7 @@ export class Bridge implements Disposable {
 
   private readonly onDrained = (): void => {
     this.slowPath.onDrained();
-    this.revalidator.wake();
+    this.revalidator.wakeForLearned();
   };
 
   private readonly onBuilt = (error: unknown): void => {

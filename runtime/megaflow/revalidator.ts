@@ -19,6 +19,12 @@ const CLOCK_EVERY = 32;
 const IDLE_OVER_LIMIT_MS = 100;
 /** Rounds that take longer make the limit smaller, shorter ones larger (OVS: udpif_revalidator). */
 const SLOW_ROUND_MS = 2000;
+/**
+ * A round for learned addresses waits for more of them: at least so long, and so many times as long as the last round took. A
+ * megaflow that floods to an address just learned is right, only wasteful, until then.
+ */
+const LEARNED_DELAY_MS = 50;
+const LEARNED_PACE = 20;
 const SLOWISH_ROUND_MS = 1300;
 const FAST_ROUND_MS = 1000;
 const LIMIT_STEP = 1000;
@@ -50,7 +56,8 @@ export class Revalidator implements Disposable {
   private timer: NodeJS.Timeout | undefined;
   private running: Promise<void> | undefined;
   private isStopped = false;
-  private isWokenEarly = false;
+  /** When the next round is due, if before its turn: milliseconds after the last one. */
+  private earlyDelayMs: number | undefined;
   private checkedVersion = -1;
   private nRounds = 0;
   private nRevalidated = 0;
@@ -85,14 +92,28 @@ export class Revalidator implements Disposable {
   }
 
   start(): void {
-    this.schedule(this.isWokenEarly ? 0 : INTERVAL_MS);
+    this.schedule(this.earlyDelayMs === undefined ? INTERVAL_MS : 0);
   }
 
-  /** Tables, ports or addresses may have changed: the next round comes now, or as soon as the last one's cost allows. */
+  /** Tables or ports may have changed: the next round comes now, or as soon as the last one's cost allows. */
   wake(): void {
-    if (this.sw.version === this.checkedVersion || this.isWokenEarly || this.isStopped) return;
-    this.isWokenEarly = true;
-    if (this.running === undefined) this.schedule(Math.min(INTERVAL_MS, this.lastRoundMs));
+    this.hasten(Math.min(INTERVAL_MS, this.lastRoundMs));
+  }
+
+  /** Addresses may have been learned: the next round comes soon. */
+  wakeForLearned(): void {
+    this.hasten(this.learnedDelayMs);
+  }
+
+  private get learnedDelayMs(): number {
+    return Math.min(INTERVAL_MS, Math.max(LEARNED_DELAY_MS, LEARNED_PACE * this.lastRoundMs));
+  }
+
+  private hasten(delayMs: number): void {
+    if (this.sw.version === this.checkedVersion || this.isStopped) return;
+    if (this.earlyDelayMs !== undefined && this.earlyDelayMs <= delayMs) return;
+    this.earlyDelayMs = delayMs;
+    if (this.running === undefined) this.schedule(delayMs);
   }
 
   /** Runs a whole round now, after the one that may be running. */
@@ -113,13 +134,13 @@ export class Revalidator implements Disposable {
       .catch(this.onError)
       .finally(() => {
         this.running = undefined;
-        this.schedule(this.isWokenEarly ? Math.min(INTERVAL_MS, this.lastRoundMs) : INTERVAL_MS);
+        this.schedule(this.earlyDelayMs ?? INTERVAL_MS);
       });
     return this.running;
   }
 
   private async work(): Promise<void> {
-    this.isWokenEarly = false;
+    this.earlyDelayMs = undefined;
     // Processor time, not wall time: what other work takes between slices is not the round's.
     let busyMs = 0;
     let sliceMs = monotonicMs();
@@ -158,7 +179,7 @@ export class Revalidator implements Disposable {
     this.lastRoundMs = busyMs + monotonicMs() - sliceMs;
     this.adaptLimit();
     this.onRound();
-    if (this.sw.version !== version) this.isWokenEarly = true;
+    if (this.sw.version !== version) this.wakeForLearned();
   }
 
   /** Looks at the counters once more: the sweep may be a while ago. */

@@ -165,9 +165,17 @@ describe("Executor.execute() against Open vSwitch", () => {
       }
       assert.ok(sent.length >= 10, `only ${sent.length} packets`);
       await ovs.setFlows(`${match === "" ? "" : `${match},`}actions=${of},2`);
-      ovs.outputs();
-      await ovs.receive(1, ...sent);
-      const got = ovs.outputs().map((o) => toHex(o.packet));
+      const ask = async (): Promise<string[]> => {
+        ovs.outputs();
+        await ovs.receive(1, ...sent);
+        return ovs.outputs().map((o) => toHex(o.packet));
+      };
+      let got = await ask();
+      if (got.some((hex, i) => hex !== want[i])) {
+        // A megaflow of the flows before can outlive the change of tables: what OVS says without it counts.
+        await ovs.appctl("revalidator/purge");
+        got = await ask();
+      }
       assert.equal(got.length, sent.length);
       got.forEach((hex, i) => assert.equal(want[i], hex, `packet ${toHex(sent[i]!)}`));
     });
