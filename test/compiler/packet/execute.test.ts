@@ -17,6 +17,7 @@ import {
   type SetTarget,
   type Sink,
   sumWords,
+  TARGET_SIZE,
 } from "#compiler";
 import { fromHex, RangeViolation, toHex } from "ebpf-assembler";
 import {
@@ -28,34 +29,6 @@ import {
 } from "../../support/packet-builder.js";
 import { Random } from "../../support/random.js";
 import { randomPackets } from "../../support/random-packets.js";
-
-/** Size in bytes of what each target takes. */
-const TARGETS = {
-  eth_dst: 6,
-  eth_src: 6,
-  vlan_tci: 2,
-  arp_op: 2,
-  arp_spa: 4,
-  arp_tpa: 4,
-  arp_sha: 6,
-  arp_tha: 6,
-  nw_src: 4,
-  nw_dst: 4,
-  nw_tos: 1,
-  nw_ttl: 1,
-  ipv6_src: 16,
-  ipv6_dst: 16,
-  ipv6_label: 4,
-  tp_src: 2,
-  tp_dst: 2,
-  icmp_type: 1,
-  icmp_code: 1,
-  nd_target: 16,
-  nd_sll: 6,
-  nd_tll: 6,
-  nd_reserved: 4,
-  nd_options_type: 1,
-} as const satisfies Record<SetTarget, number>;
 
 const set = (target: SetTarget, bytes: Uint8Array): DpAction => ({
   kind: "set",
@@ -112,7 +85,7 @@ describe("Executor.execute()", () => {
   const packets = randomPackets(31, 1500);
   const executor = new Executor();
 
-  for (const [target, size] of Object.entries(TARGETS) as [SetTarget, number][]) {
+  for (const [target, size] of Object.entries(TARGET_SIZE) as [SetTarget, number][]) {
     it(`keeps right checksums right when it sets ${target}`, () => {
       const r = new Random(size);
       let changed = 0;
@@ -132,7 +105,7 @@ describe("Executor.execute()", () => {
     const later = packets.filter((p) => (layersOf(p).frag & NW_FRAG.LATER) !== 0);
     assert.ok(later.length > 20);
     const r = new Random(1);
-    const actions = (Object.entries(TARGETS) as [SetTarget, number][])
+    const actions = (Object.entries(TARGET_SIZE) as [SetTarget, number][])
       .filter(([target]) => target !== "vlan_tci")
       .map(([target, size]) => set(target, r.bytes(size)));
     for (const packet of later) {
@@ -144,7 +117,7 @@ describe("Executor.execute()", () => {
 
   it("changes nothing behind the end of the IP packet", () => {
     const r = new Random(2);
-    const actions = (Object.entries(TARGETS) as [SetTarget, number][]).map(([target, size]) =>
+    const actions = (Object.entries(TARGET_SIZE) as [SetTarget, number][]).map(([target, size]) =>
       set(target, r.bytes(size)),
     );
     for (const packet of packets) {
@@ -157,7 +130,7 @@ describe("Executor.execute()", () => {
 
   it("sets the same bytes behind a tag that was pushed, and where one was popped", () => {
     const r = new Random(3);
-    const sets = (Object.entries(TARGETS) as [SetTarget, number][])
+    const sets = (Object.entries(TARGET_SIZE) as [SetTarget, number][])
       .filter(([target]) => target !== "vlan_tci")
       .map(([target, size]) => set(target, r.bytes(size)));
     const push: DpAction = { kind: "push_vlan", tpid: 0x88a8, tci: 7 };
