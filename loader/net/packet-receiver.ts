@@ -2,15 +2,12 @@
 // that the kernel keeps beside the packet is put back into it.
 
 import { check, ERRNO } from "../sys/errors.js";
-import { Fd } from "../sys/fd.js";
+import type { Fd } from "../sys/fd.js";
 import type { Sys } from "../sys/sys.js";
+import { AF_PACKET, openPacketSocket, SOL_PACKET, SOL_SOCKET } from "./packet-socket.js";
 
-const AF_PACKET = 17;
-const SOCK_RAW_CLOEXEC_NONBLOCK = 3 | 0o2000000 | 0o4000;
 const ETH_P_ALL_BE = 0x0300;
-const SOL_SOCKET = 1;
 const SO_RCVBUFFORCE = 33;
-const SOL_PACKET = 263;
 const PACKET_AUXDATA = 8;
 const PACKET_IGNORE_OUTGOING = 23;
 const MSG_TRUNC = 0x20;
@@ -60,31 +57,19 @@ export class PacketReceiver implements Disposable {
   /** Packets that the interface sends are not received. @throws {@link SyscallError} */
   static open(sys: Sys, ifindex: number): PacketReceiver {
     const action = `receive from interface ${ifindex}`;
-    // Protocol 0 until bound, or packets of every interface would come in.
-    const fd = new Fd(
-      sys,
-      check(sys.call("socket", AF_PACKET, SOCK_RAW_CLOEXEC_NONBLOCK, 0), action, "socket()"),
-      "packet socket",
-    );
-    try {
-      const word = new Int32Array([1]);
-      const set = (level: number, name: number, value: number): void => {
-        word[0] = value;
-        check(sys.call("setsockopt", fd.n, level, name, sys.address(word), 4), action, "setsockopt()");
-      };
-      set(SOL_PACKET, PACKET_AUXDATA, 1);
-      set(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
-      set(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER);
+    const options = [
+      [SOL_PACKET, PACKET_AUXDATA, 1],
+      [SOL_PACKET, PACKET_IGNORE_OUTGOING, 1],
+      [SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER],
+    ] as const;
+    return openPacketSocket(sys, action, options, (fd) => {
       const address = new DataView(new ArrayBuffer(20));
       address.setUint16(0, AF_PACKET, true);
       address.setUint16(2, ETH_P_ALL_BE, true);
       address.setInt32(4, ifindex, true);
       check(sys.call("bind", fd.n, sys.address(address), address.byteLength), action, "bind()");
       return new PacketReceiver(sys, fd);
-    } catch (error) {
-      fd[Symbol.dispose]();
-      throw error;
-    }
+    });
   }
 
   /** The next packet, or undefined when none is waiting. @throws {@link SyscallError}, with ENETDOWN once the interface goes down */

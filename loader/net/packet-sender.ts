@@ -4,15 +4,12 @@
 // (GSO) leaves as the kernel would send it. TC egress programs of the interface see the packets.
 
 import { RangeViolation } from "ebpf-assembler";
-import { check, describeErrno, ERRNO } from "../sys/errors.js";
-import { Fd } from "../sys/fd.js";
+import { describeErrno, ERRNO } from "../sys/errors.js";
+import type { Fd } from "../sys/fd.js";
 import type { Sys } from "../sys/sys.js";
+import { AF_PACKET, openPacketSocket, SOL_PACKET, SOL_SOCKET } from "./packet-socket.js";
 
-const AF_PACKET = 17;
-const SOCK_RAW_CLOEXEC_NONBLOCK = 3 | 0o2000000 | 0o4000;
-const SOL_SOCKET = 1;
 const SO_SNDBUFFORCE = 32;
-const SOL_PACKET = 263;
 const PACKET_VNET_HDR = 15;
 
 /** virtio_net_hdr (uapi/linux/virtio_net.h), little endian on both supported architectures. */
@@ -82,26 +79,11 @@ export class PacketSender implements Disposable {
 
   /** @throws {@link SyscallError} */
   static open(sys: Sys): PacketSender {
-    const action = "open a packet socket to send";
-    // Protocol 0: nothing is received.
-    const fd = new Fd(
-      sys,
-      check(sys.call("socket", AF_PACKET, SOCK_RAW_CLOEXEC_NONBLOCK, 0), action, "socket()"),
-      "packet socket",
-    );
-    try {
-      const word = new Int32Array([1]);
-      const set = (level: number, name: number, value: number): void => {
-        word[0] = value;
-        check(sys.call("setsockopt", fd.n, level, name, sys.address(word), 4), action, "setsockopt()");
-      };
-      set(SOL_PACKET, PACKET_VNET_HDR, 1);
-      set(SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER);
-      return new PacketSender(sys, fd);
-    } catch (error) {
-      fd[Symbol.dispose]();
-      throw error;
-    }
+    const options = [
+      [SOL_PACKET, PACKET_VNET_HDR, 1],
+      [SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER],
+    ] as const;
+    return openPacketSocket(sys, "open a packet socket to send", options, (fd) => new PacketSender(sys, fd));
   }
 
   /**
