@@ -6,13 +6,15 @@
 // A round computes liveness, joins the two sides of copies that do not overlap, and walks the registers by start of life.
 // One that finds no register free takes the place of whatever is cheapest to spill. Spilled registers are split into
 // segments, spilled segments into registers that live around one instruction (or a constant is made again), and the next
-// round starts over. Every round lowers the level of at least one register, the last level is never spilled: this ends.
+// round starts over. Every round lowers the level of at least one register, the last level is never spilled: this ends. Spilled
+// values that never live at one time share their slot.
 
 import { IrError } from "../../ir/error.js";
 import type { Slot } from "../../ir/types.js";
 import { defOf, renameRegs, type LInst, type LProgram, type Reg } from "./lir.js";
 import { liveness, type Liveness } from "./liveness.js";
 import { bounds, contains, extent, intersects, union, type Ranges } from "./ranges.js";
+import { shareSlots } from "./share-slots.js";
 import { spill, type Level, type SpillState } from "./spill.js";
 
 /** A machine register number 0..9. */
@@ -30,8 +32,8 @@ const SHORT_LIFE = 64;
 export interface Allocation {
   readonly program: LProgram;
   readonly physOf: (r: Reg) => Phys;
-  /** Stack slots that spilling added. */
-  readonly spillSlots: readonly Slot[];
+  /** Stack slots that spilling added, by the number of the slot that a value was given at first; several may be one. */
+  readonly spillSlots: ReadonlyMap<number, Slot>;
 }
 
 /** What a register would like to share a machine register with. */
@@ -223,7 +225,8 @@ export const allocate = (source: LProgram, firstSlot: number): Allocation => {
     }
     lives.sort((a, b) => a.ranges[0]! - b.ranges[0]! || a.reg - b.reg);
     const { assigned, spilled } = scan(lives, program.nRegs);
-    if (spilled.length === 0) return { program, physOf: (r) => assigned[r]!, spillSlots: state.slots };
+    if (spilled.length === 0)
+      return { program, physOf: (r) => assigned[r]!, spillSlots: shareSlots(program, state.slots) };
     const stuck = spilled.find((r) => groups.levels[r] === 2);
     if (stuck !== undefined)
       throw new IrError({ program: program.name }, `no machine register is left for %${program.hints[stuck]}`);

@@ -36,7 +36,10 @@ export const emitCode = (program: Program, target: Target = TARGETS[program.hook
   const selected = select(program, target, layOut(program));
   const slots = slotsOf(program);
   const allocation = allocate(selected, 1 + Math.max(-1, ...slots.map((s) => s.slot)));
-  return encode(allocation, packFrame(program.name, [...slots, ...allocation.spillSlots]));
+  const homes = [...new Set(allocation.spillSlots.values())];
+  const frame = new Map(packFrame(program.name, [...slots, ...homes]));
+  for (const [value, home] of allocation.spillSlots) frame.set(value, frame.get(home.slot)!);
+  return encode(allocation, frame);
 };
 
 /** What {@link emitProgram} may be told besides the program. */
