@@ -31,4 +31,5 @@ export * from "./sys/cpus.js";
 export * from "./sys/errors.js";
 export * from "./sys/fault.js";
 export * from "./sys/linux.js";
+export * from "./sys/scheduling.js";
 export type { Memory, Sys, SyscallName } from "./sys/sys.js";

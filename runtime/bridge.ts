@@ -40,6 +40,8 @@ export interface BridgeOptions extends CacheOptions, RevalidatorOptions {
   readonly log: Log;
   /** Called when all is loaded and warmed up, before the first port. */
   readonly onWarm?: () => void;
+  /** Called after each piece of work: a drain of the ring, a slice of a revalidation round. */
+  readonly onWork?: () => void;
 }
 
 /** Smallest number of interface indices that devmap and lost counters have room for. */
@@ -98,6 +100,7 @@ export class Bridge implements Disposable {
   private readonly attachments = new Map<number, PortAttachment>();
   private readonly startMs = monotonicMs();
   private readonly log: Log;
+  private readonly onWork: () => void;
   private hits = 0;
   private ring: RingBuffer;
 
@@ -108,6 +111,7 @@ export class Bridge implements Disposable {
     scope: Scope,
   ) {
     this.log = options.log;
+    this.onWork = options.onWork ?? ((): void => undefined);
     this.sw = new Switch({ name: options.name, failMode: options.failMode });
     for (const group of options.groups ?? []) this.sw.addGroup(group, this.startMs);
     for (const flow of options.flows ?? []) this.sw.add(flow, this.startMs);
@@ -130,7 +134,14 @@ export class Bridge implements Disposable {
       ...(options.maxFlows === undefined ? {} : { flowLimit: options.maxFlows }),
     });
     this.specialiser = scope.use(new Specialiser(this.cache, this.onBuilt));
-    this.revalidator = scope.use(new Revalidator(this.sw, this.cache, this.onRound, this.onError, options));
+    this.revalidator = scope.use(
+      new Revalidator(
+        this.sw,
+        this.cache,
+        { onRound: this.onRound, onError: this.onError, onSlice: this.onWork },
+        options,
+      ),
+    );
     this.slowPath = new SlowPath(this.sw, this.cache, this.ports, this.sender, this.credit, this.onError);
     this.ring = scope.use(RingBuffer.open(this.datapath.ring));
     scope.use(
@@ -324,6 +335,7 @@ export class Bridge implements Disposable {
   private readonly onDrained = (): void => {
     this.slowPath.onDrained();
     this.revalidator.wakeForLearned();
+    this.onWork();
   };
 
   private readonly onBuilt = (error: unknown): void => {

@@ -59,6 +59,11 @@ const daemonProgram = (version: string): Command =>
     .option("--max-idle <ms>", "take megaflows without packets out after so long", "10000")
     .option("--flow-limit <n>", "megaflows at most", "200000")
     .option("--max-masks <n>", "masks at most that get a subtable of their own", "32")
+    .addOption(
+      new Option("--sched <policy>", "processor for the event loop: rr before all else while there is little to do")
+        .choices(["rr", "other"])
+        .default("rr"),
+    )
     .option("--detach", "go to the background once packets are being handled")
     .option("--log-file <file>", "append the log to a file instead of stderr")
     .addOption(new Option("-v, --verbose <level>", "log level").choices([...LEVELS]).default("info"));

@@ -5,13 +5,14 @@ import { join, resolve } from "node:path";
 import { z } from "zod";
 import { RangeViolation, Scope } from "ebpf-assembler";
 import { parseFlows, parseGroups, type ParseOptions, type PortNames } from "#compiler";
-import { linux } from "libbpf-ts";
+import { linux, type Sys } from "libbpf-ts";
 import { Bridge } from "./bridge.js";
 import { controlCommands } from "./control/commands.js";
 import { UnixctlServer } from "./control/unixctl.js";
 import { settleHeap } from "./heap.js";
 import type { Log } from "./log.js";
 import { parsePortSpec, type PortSpec } from "./ports/port-spec.js";
+import { Urgency } from "./urgency.js";
 
 /** Where control sockets and pid files of OVS daemons are. */
 export const DEFAULT_RUNDIR = "/var/run/openvswitch";
@@ -35,6 +36,7 @@ export const daemonOptions = z.object({
   maxIdle: count(100, 86_400_000).default(10_000),
   flowLimit: count(1, 10_000_000).default(200_000),
   maxMasks: count(0, 256).default(32),
+  sched: z.enum(["rr", "other"]).default("rr"),
 });
 export type DaemonOptions = z.infer<typeof daemonOptions>;
 
@@ -81,6 +83,16 @@ export const portNames = (specs: readonly (PortSpec & { readonly number: number 
   numbers: new Map(specs.map(({ name, number }) => [name, number])),
 });
 
+/** Without the privilege the daemon does what it does, only later. */
+const urgent = (sys: Sys, log: Log): Urgency | undefined => {
+  try {
+    return Urgency.start(sys);
+  } catch (error) {
+    log.warn({ err: error }, "cannot run before other threads; first packets may wait for a processor");
+    return undefined;
+  }
+};
+
 /** A running daemon. Disposing stops it: nothing stays attached, no file stays. */
 export class Daemon implements Disposable {
   private constructor(
@@ -105,8 +117,11 @@ export class Daemon implements Disposable {
     const flows = parse(options.flows, parseFlows);
     const rundir = resolve(rundirOf(options.rundir));
     mkdirSync(rundir, { recursive: true });
+    const sys = linux();
+    const urgency = options.sched === "rr" ? urgent(sys, log) : undefined;
+    if (urgency !== undefined) scope.use(urgency);
     const bridge = scope.use(
-      Bridge.open(linux(), {
+      Bridge.open(sys, {
         name: options.bridge,
         failMode: options.failMode,
         ports,
@@ -117,6 +132,7 @@ export class Daemon implements Disposable {
         maxMasks: options.maxMasks,
         log,
         onWarm: settleHeap,
+        ...(urgency === undefined ? {} : { onWork: urgency.worked }),
       }),
     );
     const commands = controlCommands({ bridge, version, ports: names, exit: onExit });

@@ -23,6 +23,7 @@ export const SYSCALLS = {
   unshare: [272, 97],
   sendmmsg: [307, 269],
   setns: [308, 268],
+  sched_setattr: [314, 274],
   bpf: [321, 280],
 } as const satisfies Record<string, readonly [x64: number, arm64: number]>;
 

@@ -26,11 +26,11 @@ export class Placement<Owner> {
 /** Told about every placement whose counters rose: by how much. */
 export type OnTraffic<Owner> = (placement: Placement<Owner>, packets: number, bytes: number) => void;
 
-/** Entries read per system call: bounded so that one step of a sweep takes about a millisecond. */
-const SWEEP_BATCH = 2048;
+/** Entries read per system call: bounded so that one step of a sweep takes a quarter of a millisecond. */
+const SWEEP_BATCH = 512;
 
 /** The same for entries that are read one by one. */
-const SWEEP_LOOKUPS = 512;
+const SWEEP_LOOKUPS = 128;
 /**
  * Walking a hash map goes through all its buckets, which are as many as entries have room: it pays when at least one in so
  * many is taken. A look-up costs about 1 us, a bucket some nanoseconds.

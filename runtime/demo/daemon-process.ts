@@ -11,8 +11,6 @@ import { unixctlCall } from "../control/unixctl.js";
 import { ProcessError, type Processes, type Running } from "./process.js";
 
 const OFXDPD = fileURLToPath(new URL("../bin/ofxdpd.js", import.meta.url));
-/** As the start script of OVS runs ovs-vswitchd: packets wait for the daemon. */
-const NICENESS = -10;
 const START_LIMIT_MS = 15_000;
 const POLL_MS = 10;
 
@@ -28,7 +26,7 @@ export class DaemonProcess {
    */
   static async start(processes: Processes, ns: Netns, rundir: string, args: readonly string[]): Promise<DaemonProcess> {
     const command = [process.execPath, OFXDPD, ...args, "--rundir", rundir, "--verbose", "warn"];
-    const running = processes.start(ns, ["nice", "-n", String(NICENESS), ...command]);
+    const running = processes.start(ns, command);
     const control = join(rundir, `ofxdpd.${running.pid}.ctl`);
     const ready = async (): Promise<void> => {
       while (!existsSync(control)) {

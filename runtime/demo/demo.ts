@@ -35,6 +35,9 @@ export interface DemoOptions {
 
 /** The first packet of a flow is to be on its way within this time. */
 const FIRST_PACKET_LIMIT_US = 2000;
+/** With more than this share of the processors' time stolen, slow first packets prove nothing: they are timed again. */
+const STOLEN_MAX = 0.005;
+const TRIES = 4;
 /** New flows whose first packets are timed. */
 const NEW_HOSTS = { count: 400, everyMs: 3 } as const;
 const OFXDP = fileURLToPath(new URL("../bin/ofxdp.js", import.meta.url));
@@ -251,24 +254,37 @@ class Demo {
   /** The same lab without tags, VLANs and flows. */
   private async standalone(): Promise<{ macs: number; megaflows: number; counters: Counters; speed: Speed }> {
     this.step("Without flows the switch learns MAC addresses and just works");
-    const daemon = await this.startDaemon("flat");
+    let daemon = await this.startDaemon("flat");
     for (const from of ALL_HOSTS)
       for (const to of ALL_HOSTS) if (from !== to) await this.ping(from, `${from.name} to ${to.name}`, to.flat);
     const { macs } = await daemon.stats();
     this.check("a learning switch knows all hosts", macs === ALL_HOSTS.length, `${macs} MAC addresses`);
     const speed = await this.speed(HOSTS.alice, HOSTS.bob, HOSTS.bob.flat, "ofxdpd without flows");
-    const stolen = countSteal();
-    await this.newHosts();
-    const steal = `the hypervisor took ${(100 * stolen()).toFixed(1)} % of the processors meanwhile`;
-    const stats = await daemon.stats();
-    const { count, p99 } = countersOf(stats).upcallUs;
-    this.check(
-      "the first packet of a flow is quick",
-      p99 < FIRST_PACKET_LIMIT_US,
-      `p99 ${p99} us of ${count} misses, want less than ${FIRST_PACKET_LIMIT_US} us (${steal})`,
-    );
+    let timed = await this.timeFirstPackets(daemon);
+    for (let i = 1; i < TRIES && timed.isSlow && timed.stolen > STOLEN_MAX; i++) {
+      this.say(`      ${timed.text}: once more, with a fresh daemon`);
+      await daemon.stop();
+      daemon = await this.startDaemon("flat");
+      timed = await this.timeFirstPackets(daemon);
+    }
+    const want = `want less than ${FIRST_PACKET_LIMIT_US} us`;
+    this.check("the first packet of a flow is quick", !timed.isSlow, `${timed.text}, ${want}`);
+    const { stats } = timed;
     await daemon.stop();
     return { macs, megaflows: stats.cache.installed, counters: countersOf(stats), speed };
+  }
+
+  /** How long first packets take, and how much of the processors was not there meanwhile. */
+  private async timeFirstPackets(
+    daemon: DaemonProcess,
+  ): Promise<{ stats: BridgeStats; isSlow: boolean; stolen: number; text: string }> {
+    const stolenSince = countSteal();
+    await this.newHosts();
+    const stolen = stolenSince();
+    const stats = await daemon.stats();
+    const { count, p99 } = countersOf(stats).upcallUs;
+    const text = `p99 ${p99} us of ${count} misses (the hypervisor took ${(100 * stolen).toFixed(1)} % of the processors)`;
+    return { stats, isSlow: p99 >= FIRST_PACKET_LIMIT_US, stolen, text };
   }
 
   /** Frames from many addresses, each the first of its flow, at a pace at which they do not wait for one another. */

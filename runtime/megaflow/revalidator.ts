@@ -11,10 +11,10 @@ import type { MegaflowCache } from "./cache.js";
 
 /** Milliseconds between rounds when nothing changes (OVS: at least 500). */
 const INTERVAL_MS = 500;
-/** Longest time without giving the event loop back. */
-const SLICE_MS = 2;
+/** Time after which the event loop gets its turn: an upcall that comes meanwhile waits so long. */
+const SLICE_MS = 0.25;
 /** Look at the clock every so many megaflows. */
-const CLOCK_EVERY = 32;
+const CLOCK_EVERY = 8;
 /** Idle time for everything while there are more megaflows than the limit (OVS ofproto-dpif-upcall.c). */
 const IDLE_OVER_LIMIT_MS = 100;
 /** Rounds that take longer make the limit smaller, shorter ones larger (OVS: udpif_revalidator). */
@@ -47,6 +47,15 @@ export interface RevalidatorStats {
   readonly maxIdleMs: number;
 }
 
+export interface RevalidatorEvents {
+  /** After every round. */
+  readonly onRound: () => void;
+  /** A round failed; rounds go on. */
+  readonly onError: (error: unknown) => void;
+  /** After every piece of a round. */
+  readonly onSlice: () => void;
+}
+
 /** Nothing of a translation's arrays is kept. */
 const BORROW = { borrow: true } as const;
 
@@ -66,15 +75,10 @@ export class Revalidator implements Disposable {
   private readonly maxIdleMs: number;
   private readonly maxFlows: number;
 
-  /**
-   * @param onRound - called after every round
-   * @param onError - called when a round failed; rounds go on
-   */
   constructor(
     private readonly sw: Switch,
     private readonly cache: MegaflowCache,
-    private readonly onRound: () => void,
-    private readonly onError: (error: unknown) => void,
+    private readonly events: RevalidatorEvents,
     options: RevalidatorOptions = {},
   ) {
     this.maxIdleMs = options.maxIdleMs ?? 10_000;
@@ -131,7 +135,7 @@ export class Revalidator implements Disposable {
   private run(): Promise<void> {
     clearTimeout(this.timer);
     this.running ??= this.work()
-      .catch(this.onError)
+      .catch(this.events.onError)
       .finally(() => {
         this.running = undefined;
         this.schedule(this.earlyDelayMs ?? INTERVAL_MS);
@@ -148,6 +152,7 @@ export class Revalidator implements Disposable {
       const now = monotonicMs();
       if (now - sliceMs < SLICE_MS) return;
       busyMs += now - sliceMs;
+      this.events.onSlice();
       await turn();
       sliceMs = monotonicMs();
     };
@@ -178,7 +183,7 @@ export class Revalidator implements Disposable {
     this.nRounds++;
     this.lastRoundMs = busyMs + monotonicMs() - sliceMs;
     this.adaptLimit();
-    this.onRound();
+    this.events.onRound();
     if (this.sw.version !== version) this.wakeForLearned();
   }
 

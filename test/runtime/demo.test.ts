@@ -72,7 +72,7 @@ describe("ofxdp demo", function () {
 
     it("handles most first packets within 20 ms, however busy the machine, and says whether it took less than 2", () => {
       const { count, p50, p99 } = facts.standalone.counters.upcallUs;
-      assert.ok(count > 400 && p50 > 0 && p50 < 20_000, `p50 ${p50} us of ${count}`);
+      assert.ok(count >= 400 && p50 > 0 && p50 < 20_000, `p50 ${p50} us of ${count}`);
       assert.equal(facts.checks.find(({ name }) => name.includes("quick"))?.ok, p99 < 2000);
     });
 
