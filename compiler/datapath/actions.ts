@@ -1,18 +1,17 @@
 // Emits action shapes: straight code for a list of actions, their arguments read from the stack, where the look-up has put them.
 //
-// A shape first checks every header that it will touch and leaves for user space while nothing has been changed yet: packets
-// that are odd in any way (truncated headers, later fragments whose checksum lies elsewhere, IPv6 extension headers) are
-// rewritten there. After that a failed check can only be the verifier's worry, and drops.
+// A shape first asks for every header that it will touch, which the parser has found or not, and leaves for user space while
+// nothing has been changed yet: packets that are odd in any way (truncated headers, later fragments whose checksum lies
+// elsewhere, IPv6 extension headers) are rewritten there. After that a failed check can only be the verifier's worry, and drops.
 
-import type { IrBuilder } from "../ir/builder.js";
-import type { BlockId, Slot, VReg } from "../ir/types.js";
+import type { Slot, VReg } from "../ir/types.js";
 import { ethernet, vlan } from "../packet/headers.js";
 import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
 import { MAPS } from "./abi.js";
-import { forget, type Emit } from "./emit.js";
+import type { Emit, Family, Needs } from "./emit.js";
 import type { Shape } from "./plan.js";
-import { at, checkArp, checkIpv4, checkIpv6, findL3, reload, type Rewrite } from "./rewrite.js";
-import { SETTERS, type SetAction } from "./setters.js";
+import { at, checkHeaders, reload, type Rewrite } from "./rewrite.js";
+import { SETTERS } from "./setters.js";
 
 type Layer = "l2" | "arp" | "l3" | "l4";
 
@@ -97,46 +96,54 @@ const output = (w: Rewrite, arg: number, last: boolean): void => {
   b.ret(verdict);
 };
 
-/** Layers that the list has to find before it changes anything. */
-const layersOf = (actions: readonly DpAction[]): { layer: Layer; family: SetAction["family"] } => {
-  const order: readonly Layer[] = ["l2", "arp", "l3", "l4"];
+const LAYERS: readonly Layer[] = ["l2", "arp", "l3", "l4"];
+
+/** The deepest layer that the list rewrites, and in which family; none for a list that touches L2 only. */
+const layersOf = (actions: readonly DpAction[]): { readonly family: Family; readonly l4: boolean } | undefined => {
   let layer: Layer = "l2";
-  let family: SetAction["family"] = "other";
+  let family: Family = "ipv4";
   for (const action of actions) {
     if (action.kind !== "set") continue;
     const wanted = SET_LAYER[action.target] ?? "l2";
-    if (wanted !== "l2") family = wanted === "arp" ? "arp" : action.family;
-    if (order.indexOf(wanted) > order.indexOf(layer)) layer = wanted;
+    if (wanted !== "l2") family = wanted === "arp" ? "arp" : action.family === "ipv6" ? "ipv6" : "ipv4";
+    if (LAYERS.indexOf(wanted) > LAYERS.indexOf(layer)) layer = wanted;
   }
-  return { layer, family };
+  return layer === "l2" ? undefined : { family, l4: layer === "l4" };
+};
+
+/** Actions of a list up to its last output: what comes after changes nothing that anybody sees. */
+const carriedOut = (actions: readonly DpAction[]): readonly DpAction[] =>
+  actions.slice(0, 1 + actions.findLastIndex((a) => a.kind === "output"));
+
+/** What the parser has to find for `shapes`. */
+export const needsOf = (shapes: readonly Shape[]): Needs => {
+  const layers = shapes.flatMap(({ example }) => layersOf(carriedOut(example)) ?? []);
+  return { families: new Set(layers.map(({ family }) => family)), l4: layers.some(({ l4 }) => l4) };
 };
 
 /**
  * Emits one shape that the hook carries (see pipeline/carriers.ts); every path ends.
  * @param args - the megaflow's arguments
- * @param packet - data and dataEnd as they are now; registers of the caller that the shape may overwrite
+ * @param e - as the look-up left it; the parser has found what {@link needsOf} asked for
  */
-export const emitShape = (
-  b: IrBuilder,
-  shape: Shape,
-  args: Slot,
-  packet: Pick<Emit, "data" | "dataEnd" | "len">,
-  slow: BlockId,
-  drop: BlockId,
-): void => {
-  const lastOutput = shape.example.findLastIndex((a) => a.kind === "output");
-  if (lastOutput < 0) {
+export const emitShape = (e: Emit, shape: Shape, args: Slot): void => {
+  const { b, slow, drop, found, len } = e;
+  const actions = carriedOut(shape.example);
+  if (actions.length === 0) {
     b.jump(drop);
     return;
   }
-  const actions = shape.example.slice(0, lastOutput + 1);
+  const lastOutput = actions.length - 1;
+  const layers = layersOf(actions);
   const w: Rewrite = {
     b,
     args,
-    ...packet,
-    l3: b.reg("l3_off"),
-    l4: b.reg("l4_off"),
-    proto: b.reg("proto"),
+    len,
+    data: b.ctx("data"),
+    dataEnd: b.ctx("data_end"),
+    // Copies, since what is written once is easier to reason about: further checks of one header need no second sum.
+    l3: layers === undefined ? found.l3 : b.value("l3_off", found.l3),
+    l4: layers?.l4 === true ? b.value("l4_off", found.l4) : found.l4,
     slow,
     drop,
   };
@@ -146,14 +153,7 @@ export const emitShape = (
     const whole = b.alu("add", b.alu("lsh", b.ctx("vlan_present"), 2), w.len, "whole");
     b.unless("lt", whole, ethernet.minBytes + (pops + 1) * vlan.minBytes, slow);
   }
-  const { layer, family } = layersOf(actions);
-  if (layer !== "l2") {
-    b.mov(w.l4, 0);
-    findL3(w);
-    if (family === "arp") checkArp(w);
-    else if (family === "ipv6") checkIpv6(w, layer === "l4");
-    else checkIpv4(w, layer === "l4");
-  }
+  if (layers !== undefined) checkHeaders(w, layers.family, layers.l4);
   actions.forEach((action, i) => {
     const arg = shape.offsets[i]!;
     switch (action.kind) {
@@ -162,11 +162,11 @@ export const emitShape = (
         break;
       case "push_vlan":
         pushVlan(w, arg);
-        if (layer !== "l2") moveL3(w, vlan.minBytes);
+        if (layers !== undefined) moveL3(w, vlan.minBytes, layers.l4);
         break;
       case "pop_vlan":
         popVlan(w);
-        if (layer !== "l2") moveL3(w, -vlan.minBytes);
+        if (layers !== undefined) moveL3(w, -vlan.minBytes, layers.l4);
         break;
       case "output":
         output(w, arg, i === lastOutput);
@@ -177,17 +177,23 @@ export const emitShape = (
   });
 };
 
-/** After a tag was pushed or popped: L3 and L4 have moved; at TC by what is inline now, since tags may be metadata. */
-const moveL3 = (w: Rewrite, by: number): void => {
+/** Above every offset that the verifier lets packet pointers have. */
+const OFFSET_MASK = 0x3fff;
+
+/**
+ * After a tag was pushed or popped: L3 and L4 have moved by `by`; at TC by what the packet's bytes have grown or shrunk, since
+ * tags may be metadata.
+ */
+const moveL3 = (w: Rewrite, by: number, withL4: boolean): void => {
   const { b } = w;
-  if (b.hook === "xdp") {
-    b.aluTo("add", w.l3, by);
-    b.aluTo("add", w.l4, by);
-    forget(w, w.l3);
-  } else {
-    b.aluTo("sub", w.l4, w.l3);
-    findL3(w);
-    b.aluTo("add", w.l4, w.l3);
+  const moved = (off: VReg, delta: VReg | number): VReg =>
+    b.alu("and", b.alu("add", off, delta, "moved"), OFFSET_MASK, "moved");
+  let delta: VReg | number = by;
+  if (b.hook === "tc") {
+    const before = w.len;
+    w.len = b.ctx("packet_len");
+    delta = b.alu("sub", w.len, before, "grown");
   }
-  forget(w, w.l4);
+  w.l3 = moved(w.l3, delta);
+  if (withL4) w.l4 = moved(w.l4, delta);
 };

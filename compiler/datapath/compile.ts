@@ -16,7 +16,7 @@ import type { Hook, Program } from "../ir/types.js";
 import { runPasses } from "../passes/index.js";
 import { TARGETS } from "../targets/index.js";
 import { refusal } from "../pipeline/carriers.js";
-import { emitShape } from "./actions.js";
+import { emitShape, needsOf } from "./actions.js";
 import { CONTROL, MAPS, OVS_PACKET_CMD, SHAPE_DROP } from "./abi.js";
 import type { Emit } from "./emit.js";
 import { emitLookup } from "./lookup.js";
@@ -61,6 +61,7 @@ export const buildMain = (plan: DatapathPlan, hook: Hook): Program => {
   const miss = b.block("miss");
   const slow = b.block("slow");
   const drop = b.block("drop");
+  const carried = plan.shapes.filter(({ example }) => refusal(hook, example) === undefined);
   const e: Emit = {
     b,
     plan,
@@ -69,6 +70,8 @@ export const buildMain = (plan: DatapathPlan, hook: Hook): Program => {
     dataEnd: b.ctx("data_end"),
     len: b.ctx("packet_len"),
     ifindex: b.ctx("ingress_ifindex"),
+    needs: needsOf(carried),
+    found: { l3: b.reg("l3_found"), l4: b.reg("l4_found") },
     miss,
     slow,
     drop,
@@ -77,16 +80,12 @@ export const buildMain = (plan: DatapathPlan, hook: Hook): Program => {
   if (hook === "tc") pullHeaders(e);
   emitParser(e);
   const { shape: number, args } = emitLookup(e, countedBytes(e), miss);
-  // Read again: paths through the parser differ in how many bytes they have checked, and should be verified once from here.
-  b.mov(e.data, b.ctx("data"));
-  b.mov(e.dataEnd, b.ctx("data_end"));
   b.unless("eq", number, SHAPE_DROP, drop);
-  for (const shape of plan.shapes) {
-    if (refusal(hook, shape.example) !== undefined) continue;
+  for (const shape of carried) {
     b.origin = shape.from ?? { text: `actions ${shape.text}` };
     const next = b.block("next_shape");
     b.unless("ne", number, shape.id, next);
-    emitShape(b, shape, args, e, slow, drop);
+    emitShape(e, shape, args);
     b.place(next);
   }
   b.origin = { text: "upcall" };
@@ -100,7 +99,8 @@ export const buildMain = (plan: DatapathPlan, hook: Hook): Program => {
   b.mov(cmd, OVS_PACKET_CMD.MISS);
   b.jump(upcall);
   b.place(upcall);
-  emitUpcall(b, cmd, e.ifindex, e.len, drop);
+  // Read again rather than kept all the way: few packets come here.
+  emitUpcall(b, cmd, b.ctx("ingress_ifindex"), e.len, drop);
   b.place(drop);
   b.ret(TARGETS[hook].verdicts.drop);
   return b.finish();

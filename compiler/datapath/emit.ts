@@ -6,6 +6,26 @@ import type { Member } from "../openflow/flow.js";
 import type { KeyField } from "./key.js";
 import type { DatapathPlan } from "./plan.js";
 
+/** L3 protocols that packets are rewritten in. */
+export type Family = "ipv4" | "ipv6" | "arp";
+
+/** Headers that the parser has to have found for what comes after the look-up, besides those that the key is made of. */
+export interface Needs {
+  readonly families: ReadonlySet<Family>;
+  readonly l4: boolean;
+}
+
+/**
+ * What the parser has found out about where headers are, for rewriting them; mutable registers, 0 where the parser has not
+ * found a header that is whole by its own length fields.
+ */
+export interface Found {
+  /** Offset of an IPv4, IPv6 or ARP header in the linear data. */
+  readonly l3: VReg;
+  /** Offset of the header behind it, which is no later fragment's. */
+  readonly l4: VReg;
+}
+
 /** One datapath program under construction. */
 export interface Emit {
   readonly b: IrBuilder;
@@ -17,6 +37,8 @@ export interface Emit {
   /** Bytes of the packet, without a tag held in skb metadata. */
   readonly len: VReg;
   readonly ifindex: VReg;
+  readonly needs: Needs;
+  readonly found: Found;
   /** Hands the packet to user space as a miss. */
   readonly miss: BlockId;
   /** Hands the packet to user space for the actions of a known megaflow. */
@@ -88,6 +110,21 @@ export const copyMembers = (e: Emit, base: VReg, from: readonly (readonly [Membe
 export const need = (e: Emit, pointer: VReg, bytes: number, otherwise: BlockId, dataEnd: VReg = e.dataEnd): void => {
   const end = e.b.alu("add", pointer, bytes, "need");
   e.b.unless("gt", end, dataEnd, otherwise);
+};
+
+/**
+ * Zeroes the 8-byte words of the key that are not wholly members of `stored`, padding included. The verifier must not know
+ * that they are zeros: it would keep paths apart by which bytes they have overwritten.
+ */
+export const clearKey = (e: Emit, stored: ReadonlySet<Member>): void => {
+  const zero = e.b.value("zero", 0);
+  forget(e, zero);
+  for (let word = 0; word < e.plan.key.size; word += 8) {
+    const written = e.plan.key.fields
+      .filter((f) => stored.has(f.member))
+      .reduce((n, f) => n + Math.max(0, Math.min(f.off + f.size, word + 8) - Math.max(f.off, word)), 0);
+    if (written < 8) e.b.store("u64", e.key, word, zero);
+  }
 };
 
 /**

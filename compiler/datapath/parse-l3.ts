@@ -39,6 +39,7 @@ export const parseIpv4 = (e: Emit, l2: L3, l4: L4, l4Block: BlockId | undefined,
   const total = b.swap(16, b.load("u16", l3, f.totalLength.byteOffset, "total"), "total");
   b.unless("gt", headerSize, total, done);
   b.unless("gt", total, b.alu("sub", e.len, l2.l3Off, "left"), done);
+  b.mov(e.found.l3, l2.l3Off);
   copyMembers(e, l3, [
     ["nw_tos", f.dscp.byteOffset],
     ["nw_ttl", f.ttl.byteOffset],
@@ -149,6 +150,7 @@ export const parseIpv6 = (e: Emit, l2: L3, l4: L4, l4Block: BlockId | undefined,
   b.mov(l4.size, b.swap(16, b.load("u16", l3, f.payloadLength.byteOffset, "payload")));
   const left = b.alu("sub", e.len, l2.l3Off, "left");
   b.unless("gt", b.alu("add", l4.size, ipv6.minBytes, "total"), left, done);
+  b.mov(e.found.l3, l2.l3Off);
   copyMembers(e, l3, [
     ["ipv6_src", f.src.byteOffset],
     ["ipv6_dst", f.dst.byteOffset],
@@ -188,6 +190,7 @@ export const parseArp = (e: Emit, l2: L3, _l4: L4, _l4Block: BlockId | undefined
   need(e, l3, arp.minBytes, done);
   b.unless("ne", b.load("u32", l3, 0, "arp_types"), be32(0x0001_0800), done, 32);
   b.unless("ne", b.load("u16", l3, f.hardwareSize.byteOffset, "arp_sizes"), be16(0x0604), done);
+  b.mov(e.found.l3, l2.l3Off);
   copyMembers(e, l3, [
     ["arp_sha", f.sha.byteOffset],
     ["nw_src", f.spa.byteOffset],

@@ -74,6 +74,21 @@ const parseNd = (e: Emit, l4: L4At, done: BlockId): void => {
   b.jump(done);
 };
 
+/**
+ * Goes to `odd` for a TCP header that contradicts its own length.
+ * @param base - packet pointer, checked for the header at `off`
+ * @param size - bytes of the segment
+ * @returns data offset and flags as loaded
+ */
+export const checkTcp = (e: Emit, base: VReg, off: number, size: VReg, odd: BlockId): VReg => {
+  const { b } = e;
+  const control = b.load("u16", base, off + tcp.fields.dataOffset.byteOffset, "tcp_control");
+  const length = b.alu("rsh", b.alu("and", control, 0xf0), 2, "tcp_header_size");
+  b.unless("lt", length, tcp.minBytes, odd);
+  b.unless("gt", length, size, odd);
+  return control;
+};
+
 /** L4 by protocol number, whatever the IP version. */
 export const parseL4 = (e: Emit, from: L4, done: BlockId): void => {
   const { b } = e;
@@ -87,17 +102,17 @@ export const parseL4 = (e: Emit, from: L4, done: BlockId): void => {
     b.unless("lt", l4.size, bytes, done);
     need(e, l4.l4, bytes, e.miss);
   };
+  const found = (): void => b.mov(e.found.l4, l4.off);
   const withPorts = (bytes: number) => (): void => {
     whole(bytes);
+    found();
     copyMembers(e, l4.l4, ports);
     b.jump(done);
   };
   const parseTcp = (): void => {
     whole(tcp.minBytes);
-    const control = b.load("u16", l4.l4, tcp.fields.dataOffset.byteOffset, "tcp_control");
-    const size = b.alu("rsh", b.alu("and", control, 0xf0), 2, "tcp_header_size");
-    b.unless("lt", size, tcp.minBytes, done);
-    b.unless("gt", size, l4.size, done);
+    const control = checkTcp(e, l4.l4, 0, l4.size, done);
+    found();
     copyMembers(e, l4.l4, ports);
     if (wants(e, "tcp_flags")) putRegister(e, "tcp_flags", b.alu("and", control, be16(0x0fff), "tcp_flags"));
     b.jump(done);
@@ -105,6 +120,7 @@ export const parseL4 = (e: Emit, from: L4, done: BlockId): void => {
   /** Type and code are one byte each; the members hold 16 bits, the upper byte zero. */
   const parseIcmp = (withNd: boolean) => (): void => {
     whole(icmpv6.minBytes);
+    found();
     for (const [member, off] of [
       ["tp_src", 0],
       ["tp_dst", 1],
@@ -138,5 +154,6 @@ export const parseL4 = (e: Emit, from: L4, done: BlockId): void => {
     parse();
     b.place(next);
   }
+  found();
   b.jump(done);
 };

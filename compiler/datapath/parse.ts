@@ -1,6 +1,10 @@
 // Emits the packet parser: fills the full key from the packet, by the rules at the head of compiler/packet/extract.ts, and
-// nothing beyond the members that the plan's key holds. What is costly in BPF and rare in packets (long chains of IPv6
-// extension headers, many ND options, headers beyond the linear part of an skb) is handed to user space as a miss.
+// nothing beyond the members that the plan's key holds; and finds the headers that the action shapes rewrite. What is
+// costly in BPF and rare in packets (long chains of IPv6 extension headers, many ND options, headers beyond the linear part
+// of an skb) is handed to user space as a miss.
+//
+// Most packets are untagged IPv4 without options: they go through a parser of their own, in which every offset is a
+// constant (parse-common.ts). Whatever differs goes through the general one, which starts over.
 //
 // Pointers: `l3` and `l4` are packet pointers, each checked once per header. Sizes: `size` counts what is left of the packet
 // by its own length fields, as OVS counts it; the linear part may end earlier, which is no property of the packet.
@@ -8,28 +12,14 @@
 import type { BlockId } from "../ir/types.js";
 import type { Member } from "../openflow/flow.js";
 import { ETH_TYPE } from "../packet/headers.js";
-import { be16, forget, wants, type Emit } from "./emit.js";
+import { be16, clearKey, forget, wants, type Emit, type Family } from "./emit.js";
+import { parseCommon } from "./parse-common.js";
 import { parseL2, type L2 } from "./parse-l2.js";
 import { ARP_MEMBERS, IPV4_MEMBERS, IPV6_MEMBERS, parseArp, parseIpv4, parseIpv6, type L3 } from "./parse-l3.js";
 import { L4_MEMBERS, ND_MEMBERS, parseL4, type L4 } from "./parse-l4.js";
 
-/** Members that every path through the parser stores: their bytes need no clearing. */
+/** Members that every path through the general parser stores. */
 const ALWAYS: ReadonlySet<Member> = new Set(["in_port", "dl_type", "dl_dst", "dl_src"]);
-
-/**
- * Zeroes the 8-byte words of the key that some path leaves unwritten, padding included. The verifier must not know that
- * they are zeros: it would keep paths apart by which bytes they have overwritten.
- */
-const clearKey = (e: Emit): void => {
-  const zero = e.b.value("zero", 0);
-  forget(e, zero);
-  for (let word = 0; word < e.plan.key.size; word += 8) {
-    const written = e.plan.key.fields
-      .filter((f) => ALWAYS.has(f.member))
-      .reduce((n, f) => n + Math.max(0, Math.min(f.off + f.size, word + 8) - Math.max(f.off, word)), 0);
-    if (written < 8) e.b.store("u64", e.key, word, zero);
-  }
-};
 
 /** Frames with and without tags are verified once from here on. */
 const makeL3 = (e: Emit, l2: L2): L3 => {
@@ -40,26 +30,36 @@ const makeL3 = (e: Emit, l2: L2): L3 => {
 /** Parses one family; ends at `done`, or at `l4Block`, when there is one, for packets with an L4 header. */
 type Parse = (e: Emit, l3: L3, l4: L4, l4Block: BlockId | undefined, done: BlockId) => void;
 
-/** Emits the whole parser; goes on in the current block with the key filled in. */
+interface Row {
+  readonly family: Family;
+  readonly types: readonly number[];
+  readonly members: readonly Member[];
+  readonly parse: Parse;
+}
+
+const FAMILIES: readonly Row[] = [
+  { family: "ipv4", types: [ETH_TYPE.IPV4], members: IPV4_MEMBERS, parse: parseIpv4 },
+  { family: "ipv6", types: [ETH_TYPE.IPV6], members: IPV6_MEMBERS, parse: parseIpv6 },
+  { family: "arp", types: [ETH_TYPE.ARP, ETH_TYPE.RARP], members: ARP_MEMBERS, parse: parseArp },
+];
+
+/** Emits the whole parser; goes on in the current block with the key filled in and `e.found` set. */
 export const emitParser = (e: Emit): void => {
   const { b } = e;
-  clearKey(e);
-  const l2 = parseL2(e);
   const done = b.block("parsed");
-  const families: readonly (readonly [readonly number[], readonly Member[], Parse])[] = [
-    [[ETH_TYPE.IPV4], IPV4_MEMBERS, parseIpv4],
-    [[ETH_TYPE.IPV6], IPV6_MEMBERS, parseIpv6],
-    [[ETH_TYPE.ARP, ETH_TYPE.RARP], ARP_MEMBERS, parseArp],
-  ];
-  const wanted = families.filter(([, members]) => wants(e, ...members));
+  const wanted = FAMILIES.filter(({ family, members }) => e.needs.families.has(family) || wants(e, ...members));
+  if (wanted.some(({ family }) => family === "ipv4")) parseCommon(e, done);
+  clearKey(e, ALWAYS);
+  for (const register of [e.found.l3, e.found.l4]) b.mov(register, 0);
+  const l2 = parseL2(e);
   if (wanted.length === 0) {
     b.place(done);
     return;
   }
   const l4: L4 = { proto: b.reg("proto"), off: b.reg("l4_off"), size: b.reg("l4_size") };
-  const l4Block = wants(e, ...L4_MEMBERS, ...ND_MEMBERS) ? b.block("l4") : undefined;
+  const l4Block = e.needs.l4 || wants(e, ...L4_MEMBERS, ...ND_MEMBERS) ? b.block("l4") : undefined;
   const l3 = makeL3(e, l2);
-  for (const [types, , parse] of wanted) {
+  for (const { types, parse } of wanted) {
     const family = b.block("family");
     const next = b.block("");
     for (const type of types.slice(0, -1)) b.unless("eq", l2.type, be16(type), family);

@@ -1,6 +1,7 @@
 // Emits the rewriting of one field each, with the checksums that follow it. The headers were found and checked before
 // (rewrite.ts).
 
+import { RangeViolation } from "ebpf-assembler";
 import type { VReg } from "../ir/types.js";
 import { IP_PROTO, arp, ethernet, icmp, ipv4, ipv6, tcp, udp } from "../packet/headers.js";
 import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
@@ -38,18 +39,18 @@ const L4_CHECKSUMS: readonly { proto: number; off: number; optional: boolean; ps
  * @param pseudo - the words are part of this pseudo header; absent: of the segment itself
  */
 const fixL4 = (w: Rewrite, changes: readonly (readonly [VReg, VReg])[], size: 2 | 4, pseudo?: Pseudo): void => {
-  const { b } = w;
+  const { b, proto } = w;
+  if (proto === undefined) throw new RangeViolation("Cannot fix an L4 checksum: the headers were checked without L4");
   const fixed = b.block("l4_fixed");
   for (const sum of L4_CHECKSUMS) {
     if (pseudo !== undefined && !sum.pseudo.includes(pseudo)) continue;
     const next = b.block("");
-    b.unless("ne", w.proto, sum.proto, next);
+    b.unless("ne", proto, sum.proto, next);
     if (b.hook === "tc") {
       // skb checksums may be left to the NIC: the helper knows.
       const flags = size | (pseudo === undefined ? 0 : BPF_F_PSEUDO_HDR) | (sum.optional ? BPF_F_MARK_MANGLED_0 : 0);
       const off = b.alu("add", w.l4, sum.off, "check_off");
       for (const [before, after] of changes) b.call("l4_csum_replace", ["ctx", off, before, after, flags]);
-      reload(w);
     } else {
       const p = at(w, w.l4, sum.off + 2);
       const check = b.load("u16", p, sum.off, "check");
@@ -69,6 +70,7 @@ const fixL4 = (w: Rewrite, changes: readonly (readonly [VReg, VReg])[], size: 2 
     b.place(next);
   }
   b.place(fixed);
+  if (b.hook === "tc") reload(w);
 };
 
 /** Writes one 16-bit word of the IPv4 header and its checksum. */
