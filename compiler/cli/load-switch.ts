@@ -1,14 +1,13 @@
 // From the files that a command is given to a switch.
 
-import { CompileError, OffloadError } from "ebpf-assembler";
 import { InvalidArgumentError } from "commander";
-import { parseFlowMods } from "../openflow/parse/flows.js";
-import { parseGroups } from "../openflow/parse/groups.js";
+import { parseFlowMods, type ParseOptions } from "../openflow/parse/flows.js";
+import { parseGroupMods } from "../openflow/parse/groups.js";
 import { PORT, type Action } from "../openflow/types.js";
 import { get } from "../openflow/flow.js";
 import { MAX_PORTS, portFromText } from "../openflow/ports.js";
-import { applyFlowMod } from "../pipeline/flow-mod.js";
 import { Switch, type FailMode } from "../pipeline/switch.js";
+import { applyTableMods, flowMods, groupMods } from "../pipeline/table-mod.js";
 import { visitActions } from "../pipeline/table.js";
 import { fileName, type Io } from "./io.js";
 
@@ -80,20 +79,10 @@ export const loadSwitch = (io: Io, source: SwitchSource): Switch => {
   const sw = new Switch({ failMode: source.failMode ?? "standalone" });
   const named = source.named ?? new Map<string, number>();
   const ports = { numbers: named };
-  if (source.groups !== undefined) {
-    for (const group of parseGroups(io.readText(source.groups), { file: fileName(source.groups), ports })) {
-      sw.addGroup(group, 0);
-    }
-  }
-  const file = fileName(source.flows);
-  for (const mod of parseFlowMods(io.readText(source.flows), { file, ports })) {
-    try {
-      applyFlowMod(sw, mod, 0);
-    } catch (error) {
-      if (!(error instanceof OffloadError)) throw error;
-      throw new CompileError([{ file, line: mod.flow.source?.line ?? 1, column: 1, message: error.message }]);
-    }
-  }
+  const read = <T>(path: string | undefined, parse: (text: string, options: ParseOptions) => T[]): T[] =>
+    path === undefined ? [] : parse(io.readText(path), { file: fileName(path), ports });
+  applyTableMods(sw, groupMods(read(source.groups, parseGroupMods)), 0);
+  applyTableMods(sw, flowMods(read(source.flows, parseFlowMods)), 0);
   const numbers = source.ports ?? [...namedPorts(sw), ...(source.seen ?? []), ...named.values()].filter(isReal);
   for (const number of new Set(numbers)) sw.setPort({ number });
   for (const [name, number] of named) sw.setPort({ number, name });

@@ -8,8 +8,10 @@ import { formatGroupMod } from "../openflow/print/group.js";
 import { fileName, runCommand, type Io } from "./io.js";
 import { parseProtocols, printLines, type ParseLinesOptions, type Shown } from "./parse-lines.js";
 
-const facts = ({ group }: GroupMod): Shown["data"] => ({
+const facts = ({ command, group, place }: GroupMod): Shown["data"] => ({
+  command,
   group_id: group.id,
+  ...(place === "all" ? {} : { command_bucket_id: place }),
   type: group.type,
   ...(group.selection === undefined
     ? {}

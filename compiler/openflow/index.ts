@@ -15,7 +15,16 @@ export {
   type FlowMod,
   type ParseOptions,
 } from "./parse/flows.js";
-export { parseGroup, parseGroupLines, parseGroups, type GroupMod } from "./parse/groups.js";
+export {
+  ALL_GROUPS,
+  parseGroup,
+  parseGroupLines,
+  parseGroupMods,
+  parseGroups,
+  type BucketPlace,
+  type GroupCommand,
+  type GroupMod,
+} from "./parse/groups.js";
 export { type LineResult } from "./parse/lines.js";
 export * from "./ports.js";
 export * from "./print/actions.js";

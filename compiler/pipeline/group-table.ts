@@ -2,7 +2,23 @@
 // over buckets, built by the same method as in OVS (ofproto-dpif.c, group_setup_dp_hash_table), so that a packet takes
 // the same bucket here and there.
 
+import { OffloadError } from "ebpf-assembler";
 import type { Bucket, Group } from "../openflow/types.js";
+
+/** Why a change of groups was refused; the names are those of the OpenFlow errors. */
+export type GroupModProblem = "group_exists" | "unknown_group" | "unknown_bucket" | "bucket_exists";
+
+/** A change of groups that the switch refuses. */
+export class GroupModError extends OffloadError {
+  readonly code = "EGROUPMOD";
+
+  constructor(
+    readonly problem: GroupModProblem,
+    message: string,
+  ) {
+    super(message);
+  }
+}
 
 export interface BucketEntry {
   readonly bucket: Bucket;
@@ -67,14 +83,19 @@ const selectionOf = (group: Group, buckets: readonly BucketEntry[]): Selection =
   return { method: "dp_hash", algorithm: asked.param >> 32n === 1n ? "sym_l4" : "l4", basis, buckets: table };
 };
 
-/** A fresh entry for a group. */
-export const groupEntry = (group: Group, nowMs: number): GroupEntry => {
-  const buckets = group.buckets.map((bucket): BucketEntry => ({ bucket, packets: 0, bytes: 0 }));
+/**
+ * An entry for a group.
+ *
+ * @param old - the entry that it replaces: buckets that are the same objects in both keep their counters
+ */
+export const groupEntry = (group: Group, nowMs: number, old?: GroupEntry): GroupEntry => {
+  const kept = new Map(old?.buckets.map((entry) => [entry.bucket, entry]));
+  const buckets = group.buckets.map((bucket): BucketEntry => kept.get(bucket) ?? { bucket, packets: 0, bytes: 0 });
   return {
     group,
     buckets,
     selection: group.type === "select" ? selectionOf(group, buckets) : { method: "default" },
-    createdMs: nowMs,
+    createdMs: old?.createdMs ?? nowMs,
     packets: 0,
     bytes: 0,
     removed: false,

@@ -2,10 +2,9 @@
 // commands that change it; it has no clock (callers pass the time) and does no I/O. `version` rises with every change
 // after which a translation may come out otherwise.
 
-import { RangeViolation } from "ebpf-assembler";
 import { newFlow } from "../openflow/flow.js";
 import { PORT, type Action, type Flow, type Group, type Match } from "../openflow/types.js";
-import { groupEntry, type GroupEntry } from "./group-table.js";
+import { groupEntry, GroupModError, type GroupEntry } from "./group-table.js";
 import { MacTable } from "./mac-learning.js";
 import { FlowModError, ruleOf, Table, usesGroup, visitActions, type Rule, type RuleFilter } from "./table.js";
 
@@ -81,6 +80,7 @@ export class Switch {
   readonly #standalone = ruleOf(STANDALONE_FLOW, 0, true);
   #changes = 0;
   #rules = 0;
+  #hasController = false;
 
   constructor(options: SwitchOptions = {}) {
     this.name = options.name ?? "br0";
@@ -249,18 +249,26 @@ export class Switch {
     return this.#groups.values();
   }
 
-  /** @throws {@link RangeViolation} when the group exists */
+  /** @throws {@link GroupModError} `group_exists` */
   addGroup(group: Group, nowMs: number): GroupEntry {
-    if (this.#groups.has(group.id)) throw new RangeViolation(`Cannot add group ${group.id}: it exists already`);
+    if (this.#groups.has(group.id)) {
+      throw new GroupModError("group_exists", `Cannot add group ${group.id}: it exists already`);
+    }
     return this.#putGroup(groupEntry(group, nowMs));
   }
 
-  /** @throws {@link RangeViolation} when there is no such group */
+  /**
+   * Puts `group` in the place of the one with its number. Counters start anew, but for buckets that are taken over.
+   *
+   * @throws {@link GroupModError} `unknown_group`
+   */
   modifyGroup(group: Group, nowMs: number): GroupEntry {
     const old = this.#groups.get(group.id);
-    if (old === undefined) throw new RangeViolation(`Cannot modify group ${group.id}: there is no such group`);
+    if (old === undefined) {
+      throw new GroupModError("unknown_group", `Cannot modify group ${group.id}: there is no such group`);
+    }
     old.removed = true;
-    return this.#putGroup(groupEntry(group, nowMs));
+    return this.#putGroup(groupEntry(group, nowMs, old));
   }
 
   /** Deletes a group, and as OVS does the rules that use it. Returns those. */
@@ -276,15 +284,28 @@ export class Switch {
   }
 
   #putGroup(entry: GroupEntry): GroupEntry {
-    for (const { bucket } of entry.buckets) this.#checkActions(bucket.actions, entry.group.id);
     this.#groups.set(entry.group.id, entry);
     this.#changes++;
     return entry;
   }
 
-  #checkActions(actions: readonly Action[], defining?: number): void {
+  // Controllers
+
+  /** Whether some controller is connected: what buckets that watch the port CONTROLLER live by. */
+  get hasController(): boolean {
+    return this.#hasController;
+  }
+
+  setController(connected: boolean): void {
+    if (connected === this.#hasController) return;
+    this.#hasController = connected;
+    this.#changes++;
+  }
+
+  /** A rule may use groups that are there; a bucket may use any, as in OVS. */
+  #checkActions(actions: readonly Action[]): void {
     visitActions(actions, (action) => {
-      if (action.kind === "group" && action.group !== defining && !this.#groups.has(action.group)) {
+      if (action.kind === "group" && !this.#groups.has(action.group)) {
         throw new FlowModError("bad_out_group", `Cannot use group ${action.group}: there is no such group`);
       }
     });

@@ -3,7 +3,7 @@
 import { carryActions, minorVersion } from "../carry.js";
 import { FIELD_NAMES } from "../fields.js";
 import { newFlow } from "../flow.js";
-import type { GroupMod } from "../parse/groups.js";
+import type { GroupCommand, GroupMod } from "../parse/groups.js";
 import { portToText, type PortNames } from "../ports.js";
 import type { Bucket, Group } from "../types.js";
 import { PROTOCOL, PROTOCOLS, type Protocol } from "../versions.js";
@@ -48,19 +48,39 @@ const bucketText = (bucket: Bucket, group: Group, protocol: Protocol, ports: Por
   return `bucket=${parts.join(",")}`;
 };
 
-/** A group as a version of OpenFlow carries it, as `ovs-ofctl dump-groups` prints it. */
-export const formatGroup = (group: Group, protocol: Protocol = "OpenFlow15", ports?: PortNames): string => {
-  const selection = group.selection === undefined || !hasProperties(protocol) ? [] : selectionText(group.selection);
-  return [
-    `group_id=${group.id}`,
-    `type=${group.type}`,
-    ...selection,
+const selectionOf = ({ selection }: Group, protocol: Protocol): string[] =>
+  selection === undefined || !hasProperties(protocol) ? [] : selectionText(selection);
+
+const groupText = (group: Group, head: readonly string[], protocol: Protocol, ports: PortNames | undefined): string =>
+  [
+    ...head,
+    ...selectionOf(group, protocol),
     ...group.buckets.map((bucket) => bucketText(bucket, group, protocol, ports)),
   ].join(",");
+
+/** A group as a version of OpenFlow carries it, as `ovs-ofctl dump-groups` prints it. */
+export const formatGroup = (group: Group, protocol: Protocol = "OpenFlow15", ports?: PortNames): string =>
+  groupText(group, [`group_id=${group.id}`, `type=${group.type}`], protocol, ports);
+
+/** What OVS prints for a command; a group that is added goes without. */
+const COMMAND_WORDS: Readonly<Record<GroupCommand, string>> = {
+  add: "",
+  modify: "MOD ",
+  add_or_mod: "ADD_OR_MOD ",
+  delete: "DEL ",
+  insert_bucket: "INSERT_BUCKET ",
+  remove_bucket: "REMOVE_BUCKET ",
 };
 
+/** What stands before the buckets: a change of buckets has a place, and no type. */
+const headOf = ({ command, group, place }: GroupMod): string[] =>
+  command === "insert_bucket" || command === "remove_bucket"
+    ? [`command_bucket_id:${place}`, `group_id=${group.id}`]
+    : [`group_id=${group.id}`, `type=${group.type}`];
+
 /**
- * A group as the lowest version of OpenFlow carries it that can: what `ovs-ofctl parse-group` prints behind `ADD `.
+ * A group and its command as the lowest version of OpenFlow carries them that can: what `ovs-ofctl parse-group` prints
+ * behind `ADD `.
  *
  * @returns undefined if none of `protocols` can carry it
  */
@@ -69,5 +89,7 @@ export const formatGroupMod = (
   { ports, protocols = mod.protocols }: GroupFormat = {},
 ): string | undefined => {
   const protocol = PROTOCOLS.find((name) => (PROTOCOL[name] & mod.protocols & protocols) !== 0);
-  return protocol === undefined ? undefined : formatGroup(mod.group, protocol, ports);
+  return protocol === undefined
+    ? undefined
+    : `${COMMAND_WORDS[mod.command]}${groupText(mod.group, headOf(mod), protocol, ports)}`;
 };

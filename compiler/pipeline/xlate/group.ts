@@ -9,7 +9,8 @@ import { meetsPrerequisites, readField } from "../../openflow/field-access.js";
 import { get, type FlowWords } from "../../openflow/flow.js";
 import { VLAN_PRESENT } from "../../openflow/numbers.js";
 import { ETH_TYPE, IP_PROTO } from "../../packet/headers.js";
-import type { Group } from "../../openflow/types.js";
+import { portToText } from "../../openflow/ports.js";
+import { PORT, type Bucket, type Group } from "../../openflow/types.js";
 import { orderActionSet } from "../action-set.js";
 import type { BucketEntry, GroupEntry, Selection } from "../group-table.js";
 import { hash5Tuple, hashBytes, hashInt, hashUint64, symmetricL3L4, symmetricL4 } from "../ovs-hash.js";
@@ -20,22 +21,71 @@ import { markConstraint, markField } from "./set-field.js";
 /** Groups that watch groups that watch groups (OVS MAX_LIVENESS_RECURSION). */
 const MAX_LIVENESS_DEPTH = 128;
 
-const hasWatch = ({ bucket }: BucketEntry): boolean =>
-  bucket.watchPort !== undefined || bucket.watchGroup !== undefined;
+/** Whether packets may take a bucket at all: in a select group, only with weight. */
+const isUsable = ({ type }: Group, bucket: Bucket): boolean => type !== "select" || bucket.weight !== 0;
 
-const isLive = (sw: Switch, group: Group, entry: BucketEntry, depth: number): boolean => {
-  if (depth >= MAX_LIVENESS_DEPTH) return false;
-  const { bucket } = entry;
-  if (group.type === "select" && bucket.weight === 0) return false;
-  if (!hasWatch(entry)) return true;
-  const port = bucket.watchPort === undefined ? undefined : sw.port(bucket.watchPort);
-  if (port !== undefined && port.up && !port.config.portDown) return true;
-  const watched = bucket.watchGroup === undefined ? undefined : sw.group(bucket.watchGroup);
-  return watched !== undefined && firstLive(sw, watched, depth + 1) !== undefined;
+const portIsLive = (sw: Switch, number: number): boolean => {
+  if (number === PORT.CONTROLLER) return sw.hasController;
+  const port = sw.port(number);
+  return port !== undefined && port.up && !port.config.portDown;
 };
 
-const firstLive = (sw: Switch, { group, buckets }: GroupEntry, depth: number): BucketEntry | undefined =>
-  buckets.find((entry) => isLive(sw, group, entry, depth));
+/** Whether a bucket lives without regard to the group that it watches. */
+const isLiveItself = (sw: Switch, { watchPort, watchGroup }: Bucket): boolean =>
+  watchPort === undefined ? watchGroup === undefined : portIsLive(sw, watchPort);
+
+/**
+ * Whether a group, or one that it watches, or one that that watches and so on, has a bucket that lives by itself. Looked
+ * for level by level, so that groups that watch each other in circles cost no more than there are.
+ */
+const groupIsLive = (sw: Switch, id: number): boolean => {
+  const seen = new Set([id]);
+  let level: readonly number[] = [id];
+  for (let depth = 1; depth < MAX_LIVENESS_DEPTH && level.length > 0; depth++) {
+    const next: number[] = [];
+    for (const entry of level.map((each) => sw.group(each))) {
+      for (const { bucket } of entry?.buckets ?? []) {
+        if (!isUsable(entry!.group, bucket)) continue;
+        if (isLiveItself(sw, bucket)) return true;
+        const { watchGroup } = bucket;
+        if (watchGroup === undefined || seen.has(watchGroup)) continue;
+        seen.add(watchGroup);
+        next.push(watchGroup);
+      }
+    }
+    level = next;
+  }
+  return false;
+};
+
+const isLive = (sw: Switch, group: Group, { bucket }: BucketEntry): boolean =>
+  isUsable(group, bucket) &&
+  (isLiveItself(sw, bucket) || (bucket.watchGroup !== undefined && groupIsLive(sw, bucket.watchGroup)));
+
+/** OVS's words, in which groups are ports. */
+const noteDead = (ctx: Context, { id, watchPort, watchGroup }: Bucket): void => {
+  const port = watchPort === undefined ? [] : [`port ${portToText(watchPort)}`];
+  const group = watchGroup === undefined ? [] : [`port ${watchGroup}`];
+  ctx.trace?.note(`bucket ${id}: not live due to ${[...port, ...group].join(" and ")}`);
+};
+
+/** Says which buckets do not live in the groups that a bucket watches. */
+const noteWatched = (ctx: Context, bucket: Bucket, seen: Set<number>): void => {
+  const { watchGroup } = bucket;
+  if (watchGroup === undefined || seen.has(watchGroup) || isLiveItself(ctx.sw, bucket)) return;
+  seen.add(watchGroup);
+  const entry = ctx.sw.group(watchGroup);
+  if (entry !== undefined) firstLive(ctx, entry, seen);
+};
+
+const firstLive = (ctx: Context, { group, buckets }: GroupEntry, seen: Set<number>): BucketEntry | undefined => {
+  for (const entry of buckets) {
+    if (ctx.trace !== undefined) noteWatched(ctx, entry.bucket, seen);
+    if (isLive(ctx.sw, group, entry)) return entry;
+    noteDead(ctx, entry.bucket);
+  }
+  return undefined;
+};
 
 /** The live bucket with the highest score of its id, its weight and the hash; the last of equals. */
 const bestLive = (ctx: Context, { group, buckets }: GroupEntry, hash: number): BucketEntry | undefined => {
@@ -43,8 +93,9 @@ const bestLive = (ctx: Context, { group, buckets }: GroupEntry, hash: number): B
   let bestScore = 0;
   for (const entry of buckets) {
     const { id, weight } = entry.bucket;
-    if (!isLive(ctx.sw, group, entry, 0)) {
-      ctx.trace?.note(`bucket ${id}: not live`);
+    if (ctx.trace !== undefined) noteWatched(ctx, entry.bucket, new Set());
+    if (!isLive(ctx.sw, group, entry)) {
+      noteDead(ctx, entry.bucket);
       continue;
     }
     const score = Math.imul(hashInt(id, hash) & 0xffff, weight) >>> 0;
@@ -144,7 +195,7 @@ const select = (ctx: Context, entry: GroupEntry): BucketEntry | undefined => {
       const hash = HASHES[algorithm](ctx, basis);
       for (let i = 0; i < buckets.length; i++) {
         const candidate = buckets[(hash + i) & (buckets.length - 1)]!;
-        if (isLive(ctx.sw, entry.group, candidate, 0)) return candidate;
+        if (isLive(ctx.sw, entry.group, candidate)) return candidate;
       }
       return undefined;
     }
@@ -170,7 +221,7 @@ export const runGroup = (ctx: Context, entry: GroupEntry): void => {
     ctx.groups.push({ group: entry, bucket: undefined });
     return;
   }
-  const bucket = group.type === "select" ? select(ctx, entry) : firstLive(ctx.sw, entry, 0);
+  const bucket = group.type === "select" ? select(ctx, entry) : firstLive(ctx, entry, new Set([group.id]));
   if (bucket === undefined) {
     ctx.trace?.note("no live bucket");
     return;

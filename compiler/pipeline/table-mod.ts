@@ -1,0 +1,41 @@
+// Changes of tables of every kind in one list: what files and bundles are made of, carried out in order.
+
+import { CompileError, OffloadError } from "ebpf-assembler";
+import type { FlowMod } from "../openflow/parse/flows.js";
+import type { GroupMod } from "../openflow/parse/groups.js";
+import { applyFlowMod } from "./flow-mod.js";
+import { applyGroupMod } from "./group-mod.js";
+import type { Switch } from "./switch.js";
+
+export type TableMod =
+  { readonly kind: "flow"; readonly mod: FlowMod } | { readonly kind: "group"; readonly mod: GroupMod };
+
+export const flowMods = (mods: readonly FlowMod[]): TableMod[] => mods.map((mod) => ({ kind: "flow", mod }));
+
+export const groupMods = (mods: readonly GroupMod[]): TableMod[] => mods.map((mod) => ({ kind: "group", mod }));
+
+/** Carries out one change. @throws FlowModError, GroupModError for what the switch refuses; nothing has changed then */
+export const applyTableMod = (sw: Switch, change: TableMod, nowMs: number): void => {
+  if (change.kind === "flow") applyFlowMod(sw, change.mod, nowMs);
+  else applyGroupMod(sw, change.mod, nowMs);
+};
+
+const placeOf = (change: TableMod): { readonly file: string; readonly line: number } | undefined =>
+  change.kind === "flow" ? change.mod.flow.source : change.mod.source;
+
+/**
+ * Carries out changes in order.
+ *
+ * @throws CompileError with file and line of the first change that the switch refuses; those before it are made
+ */
+export const applyTableMods = (sw: Switch, changes: readonly TableMod[], nowMs: number): void => {
+  for (const change of changes) {
+    try {
+      applyTableMod(sw, change, nowMs);
+    } catch (error) {
+      if (!(error instanceof OffloadError)) throw error;
+      const { file, line } = placeOf(change) ?? { file: "<text>", line: 1 };
+      throw new CompileError([{ file, line, column: 1, message: error.message }]);
+    }
+  }
+};
