@@ -8,7 +8,7 @@
 import type { FieldName } from "../openflow/fields.js";
 import { PREREQUISITES, fieldSpec } from "../openflow/field-access.js";
 import { FLOW, getBits, type Member } from "../openflow/flow.js";
-import { PORT, type Action, type ActionKind, type Match } from "../openflow/types.js";
+import { nestedActions, PORT, type Action, type ActionKind, type Match } from "../openflow/types.js";
 import { PACKET_MEMBERS } from "../datapath/key.js";
 import type { Switch } from "../pipeline/switch.js";
 
@@ -81,7 +81,7 @@ const visit = (actions: readonly Action[], into: Set<Member>): void => {
   for (const action of actions) {
     const handler = BY_ACTION[action.kind] as ((action: Action) => readonly Member[]) | undefined;
     for (const member of handler?.(action) ?? []) into.add(member);
-    if (action.kind === "write_actions") visit(action.actions, into);
+    visit(nestedActions(action), into);
   }
 };
 

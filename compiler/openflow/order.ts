@@ -4,7 +4,14 @@
 import type { ActionKind } from "./types.js";
 
 /** Instructions in the order in which they may stand; every other action is part of apply_actions. */
-const INSTRUCTION_ORDER = ["apply_actions", "clear_actions", "write_actions", "write_metadata", "goto_table"] as const;
+const INSTRUCTION_ORDER = [
+  "meter",
+  "apply_actions",
+  "clear_actions",
+  "write_actions",
+  "write_metadata",
+  "goto_table",
+] as const;
 
 type Instruction = (typeof INSTRUCTION_ORDER)[number];
 

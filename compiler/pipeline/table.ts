@@ -2,7 +2,7 @@
 // modify_flows_start__, collect_rules_loose, collect_rules_strict).
 
 import { OffloadError } from "ebpf-assembler";
-import type { Action, Flow, FlowFlag, Match } from "../openflow/types.js";
+import { nestedActions, PORT, type Action, type Flow, type FlowFlag, type Match } from "../openflow/types.js";
 import { Classifier, isSubset, overlaps } from "./classifier.js";
 
 /** A flow in a table, with what has happened to it since. */
@@ -57,11 +57,11 @@ export interface RuleFilter {
   readonly outGroup?: number;
 }
 
-/** Calls `visit` with each action, those inside write_actions too. */
+/** Calls `visit` with each action, those inside others too. */
 export const visitActions = (actions: readonly Action[], visit: (action: Action) => void): void => {
   for (const action of actions) {
     visit(action);
-    if (action.kind === "write_actions") visitActions(action.actions, visit);
+    visitActions(nestedActions(action), visit);
   }
 };
 
@@ -73,7 +73,12 @@ const mentions = (actions: readonly Action[], test: (action: Action) => boolean)
 
 /** Whether an action list sends packets out of `port`. */
 export const outputsTo = (actions: readonly Action[], port: number): boolean =>
-  mentions(actions, (a) => a.kind === "output" && a.port === port);
+  mentions(
+    actions,
+    (a) =>
+      ((a.kind === "output" || a.kind === "enqueue") && a.port === port) ||
+      (a.kind === "controller" && port === PORT.CONTROLLER),
+  );
 
 /** Whether an action list uses group `id`. */
 export const usesGroup = (actions: readonly Action[], id: number): boolean =>

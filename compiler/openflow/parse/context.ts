@@ -19,7 +19,13 @@ export class ParseContext {
   /** Parts that OVS accepts but does without. */
   readonly warnings: Diagnostic[] = [];
 
-  readonly #narrowings: Narrowing[] = [];
+  #narrowings: Narrowing[] = [];
+
+  /** Where the actions began: what was read before them. */
+  #beforeActions: { readonly protocols: number; readonly narrowings: number } = {
+    protocols: CARRIED_BY.any,
+    narrowings: 0,
+  };
 
   constructor(
     readonly line: Line,
@@ -40,6 +46,17 @@ export class ParseContext {
     if (protocols === CARRIED_BY.any) return;
     this.protocols &= protocols;
     this.#narrowings.push({ protocols, at, what });
+  }
+
+  /** Marks that the actions begin here. */
+  beginActions(): void {
+    this.#beforeActions = { protocols: this.protocols, narrowings: this.#narrowings.length };
+  }
+
+  /** Takes back what the actions read so far have narrowed. */
+  forgetActions(): void {
+    this.protocols = this.#beforeActions.protocols;
+    this.#narrowings = this.#narrowings.slice(0, this.#beforeActions.narrowings);
   }
 
   /** @throws CompileError if no single version is left, with the two parts that exclude each other */

@@ -293,6 +293,7 @@ const parseLine = (line: Line, ports: PortNames | undefined): FlowMod => {
   const table = draft.table === ALL_TABLES ? 0 : draft.table;
   let list: readonly Action[] = [];
   if (actions !== undefined) {
+    context.beginActions();
     const located = parseActionList(context, actions);
     checkActions(context, located, draft.match, table);
     list = located.map((a) => a.action);

@@ -205,6 +205,7 @@ const parseBucket = (context: ParseContext, piece: Piece, type: GroupType, comma
     const where = command === "insert_bucket" ? "a bucket that is inserted" : `a group of type ${type}`;
     context.fail(piece.at, `Cannot watch a port or group in ${where}: want select or ff`);
   }
+  context.beginActions();
   const actions = parseActionPairs(context, actionPairs);
   checkBucketActions(context, actions);
   return {

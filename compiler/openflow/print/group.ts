@@ -37,7 +37,7 @@ const hasProperties = (protocol: Protocol): boolean => {
 };
 
 const bucketText = (bucket: Bucket, group: Group, protocol: Protocol, ports: PortNames | undefined): string => {
-  const actions = carryActions(bucket.actions, anyMatch, protocol);
+  const actions = carryActions(bucket.actions, anyMatch, protocol) ?? bucket.actions;
   const parts = [
     ...(hasProperties(protocol) ? [`bucket_id:${bucket.id}`] : []),
     ...(bucket.weight === (group.type === "select" ? 1 : 0) ? [] : [`weight:${bucket.weight}`]),

@@ -13,6 +13,8 @@ import { popVlan, pushVlan, setVlan } from "./vlan.js";
 type ActionOf<K extends ActionKind> = Extract<Action, { readonly kind: K }>;
 
 /** Returns true when the rest of the action list is not to be carried out. */
+type AnyHandler = (ctx: Context, action: Action, inBucket: boolean) => boolean | void;
+
 type Handler<K extends ActionKind> = (ctx: Context, action: ActionOf<K>, inBucket: boolean) => boolean | void;
 
 /** Bits of nw_tos. */
@@ -67,7 +69,7 @@ const writeMetadata = (ctx: Context, value: bigint, mask: bigint): void => {
   }
 };
 
-const HANDLERS: { readonly [K in ActionKind]: Handler<K> } = {
+const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
   output: (ctx, { port, maxLen }, inBucket) => output(ctx, port, maxLen, inBucket, tableAction),
   controller: (ctx, { maxLen, reason, id }) => toController(ctx, maxLen, reason, id),
   group: (ctx, { group }) => {
@@ -126,7 +128,12 @@ export const runActions = (ctx: Context, actions: readonly Action[], inBucket: b
   for (const action of actions) {
     if (ctx.error !== undefined) return;
     ctx.trace?.action(action);
-    const handler = HANDLERS[action.kind] as (ctx: Context, action: Action, inBucket: boolean) => boolean | void;
+    const handler = HANDLERS[action.kind] as AnyHandler | undefined;
+    if (handler === undefined) {
+      ctx.trace?.note(`action ${action.kind} is not carried out yet`, "error");
+      ctx.error = "unsupported_action";
+      return;
+    }
     if (handler(ctx, action, inBucket) === true) return;
   }
 };

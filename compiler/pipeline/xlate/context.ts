@@ -16,12 +16,13 @@ export const MAX_DEPTH = 64;
 /** Table look-ups after the first in one translation (OVS MAX_RESUBMITS = MAX_DEPTH squared). */
 export const MAX_RESUBMITS = MAX_DEPTH * MAX_DEPTH;
 
-/** Why a translation was given up; the packet is dropped then. Names of OVS `enum xlate_error`. */
-export type XlateError = "recursion_too_deep" | "too_many_resubmits";
+/** Why a translation was given up; the packet is dropped then. Names of OVS `enum xlate_error`, and one of ours. */
+export type XlateError = "recursion_too_deep" | "too_many_resubmits" | "unsupported_action";
 
 export const XLATE_ERROR_TEXT: Readonly<Record<XlateError, string>> = {
   recursion_too_deep: "Recursion too deep",
   too_many_resubmits: "Too many resubmits",
+  unsupported_action: "Action not carried out yet",
 };
 
 /** A group that a packet passed, and the bucket taken when one was chosen. */

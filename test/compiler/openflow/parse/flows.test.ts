@@ -91,7 +91,7 @@ describe("parseFlows()", () => {
     ["actions=strip_vlan,push_vlan:0x8100", /^9: Cannot express the flow in one version of OpenFlow/],
     ["actions=output:NONE", /^9: Cannot output to ANY/],
     ["actions=resubmit(,)", /^18: Cannot resubmit: want a port, a table or both/],
-    ["actions=learn(table=1)", /^9: Action learn is not supported yet/],
+    ["actions=learn(table=255)", /^21: Cannot learn in table 255/],
     ["tun_id=3,actions=1", /^1: Field tun_id is not supported yet/],
     ["ct_state=+trk,actions=1", /^1: Field ct_state is not supported yet/],
     ["tcp,nw_frag=later,tp_src=3,actions=1", /^1: Cannot match ports or TCP flags of later fragments/],
