@@ -1,7 +1,7 @@
 // Builds the hand-written C programs at bench time: clang -O2 into a scratch directory, read back as an object spec.
 
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -31,12 +31,19 @@ const findCompiler = (): string => {
 export const compilerVersion = (): string =>
   spawnSync(findCompiler(), ["--version"], { encoding: "utf8" }).stdout.split("\n")[0] ?? "";
 
+/** What a source is compiled with. */
+export interface CompileOptions {
+  /** Macros, name to value. */
+  readonly defines?: Readonly<Record<string, number>>;
+  /** Generated files that it includes, name to text. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
 /**
  * Compiles `bench/c/NAME.bpf.c`.
- * @param defines - macros, name to value
  * @throws {@link NotSupportedError} when compiler or headers are missing, or the compiler refuses the source
  */
-export const compileC = (name: string, defines: Readonly<Record<string, number>> = {}): ObjectSpec => {
+export const compileC = (name: string, { defines = {}, headers = {} }: CompileOptions = {}): ObjectSpec => {
   const compiler = findCompiler();
   const directory = mkdtempSync(join(tmpdir(), "ofxdp-bench-"));
   try {
@@ -44,6 +51,8 @@ export const compileC = (name: string, defines: Readonly<Record<string, number>>
     const include = MULTIARCH[process.arch];
     const args = ["-O2", "-g", "--target=bpf", "-mcpu=v3", "-Wall", "-Werror"];
     if (include !== undefined) args.push("-idirafter", include);
+    for (const [file, text] of Object.entries(headers)) writeFileSync(join(directory, file), text);
+    args.push("-I", directory);
     for (const [macro, value] of Object.entries(defines)) args.push(`-D${macro}=${value}`);
     args.push("-c", join(SOURCES, `${name}.bpf.c`), "-o", out);
     const { status, stderr } = spawnSync(compiler, args, { encoding: "utf8" });
@@ -52,4 +61,16 @@ export const compileC = (name: string, defines: Readonly<Record<string, number>>
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+};
+
+/**
+ * Compiles `bench/c/NAME.c` for this machine.
+ * @param out - path of the program
+ * @throws {@link NotSupportedError} when compiler or C library are missing
+ */
+export const compileHost = (name: string, out: string): void => {
+  const compiler = findCompiler();
+  const source = join(SOURCES, `${name}.c`);
+  const { status, stderr } = spawnSync(compiler, ["-O2", "-Wall", "-Werror", source, "-o", out], { encoding: "utf8" });
+  if (status !== 0) throw new NotSupportedError(`bench/c/${name}.c with ${compiler}`, stderr.trim());
 };

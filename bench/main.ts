@@ -1,112 +1,81 @@
-// `npm run bench`: measures, prints a table, writes bench/results/latest.json.
+// `npm run bench`: measures, prints tables, writes results and pictures.
 
-import { mkdirSync, writeFileSync } from "node:fs";
-import { cpus, release } from "node:os";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { exitCodeOf, OffloadError } from "ebpf-assembler";
-import type { Hook } from "#compiler";
-import { CASES } from "./cases.js";
-import { compilerVersion } from "./clang.js";
-import { runDaemon, type DaemonResult } from "./daemon.js";
-import { runCase } from "./datapath.js";
+import { CASES } from "./datapath/cases.js";
+import { runCase } from "./datapath/run.js";
 import { BenchError } from "./error.js";
-import { formatDaemon } from "./report-daemon.js";
-import { formatTable, type DatapathResult } from "./report.js";
+import { describeMachine, stealClock } from "./machine.js";
+import { HELP, parseOptions, WIRE_NUMBERS, type BenchOptions } from "./options.js";
+import { formatGroup, formatProgress } from "./report.js";
+import { writeResults } from "./results.js";
+import { runWire, WIRE_CASES, type WireCase } from "./wire/run.js";
+import type { Group, Missing, Row } from "./row.js";
 
 const RESULTS = fileURLToPath(new URL("../results/", import.meta.url));
 
-const HELP = `Usage: npm run bench -- [--case NAME]... [--flows N]... [--hook xdp|tc]... [--rounds N] [--repeat N] [--list]
+/** A group's cases, and what runs one of them. */
+interface GroupRunner {
+  readonly group: Group;
+  readonly cases: readonly { readonly name: string; readonly title: string }[];
+  readonly run: (name: string, options: BenchOptions, signal: AbortSignal) => AsyncIterable<Row | Missing>;
+}
 
-Compares cached packets of the compiled datapath with hand-written C for the same job, by BPF_PROG_TEST_RUN, and measures
-the daemon on real packets between network namespaces (case "daemon").
-Needs root, clang and libbpf-dev. Writes bench/results/latest.json.
-
-  --case NAME   only this case (see --list)
-  --flows N     with N flows, in place of the case's own numbers
-  --hook HOOK   only at this hook
-  --rounds N    rounds of which the median is taken (default 11)
-  --repeat N    packets per run (default 200000)
-`;
-
-const HOOKS = ["xdp", "tc"] as const satisfies readonly Hook[];
-
-const number = (name: string, text: string): number => {
-  const n = Number(text);
-  if (!Number.isSafeInteger(n) || n < 1) throw new BenchError(`Bad --${name} ${text}: want a whole number from 1`);
-  return n;
-};
-
-const oneOf = <T extends string>(name: string, have: readonly string[] | undefined, all: readonly T[]): T[] => {
-  for (const x of have ?? [])
-    if (!(all as readonly string[]).includes(x))
-      throw new BenchError(`Bad --${name} ${x}: want one of ${all.join(", ")}`);
-  return all.filter((x) => have === undefined || have.includes(x));
-};
-
-/** The case that is no row of {@link CASES}. */
-const DAEMON = { name: "daemon", title: "Daemon: loading flows, upcalls, many megaflows" } as const;
-
-/** New flows a second, up to what is promised and beyond; the last one brings the cache over 100,000 megaflows. */
-const RATES = [
-  { perSecond: 1_000, packets: 2_000 },
-  { perSecond: 20_000, packets: 20_000 },
-  { perSecond: 40_000, packets: 40_000 },
-  { perSecond: 60_000, packets: 60_000 },
-] as const;
-const LOADED_FLOWS = 10_000;
+const RUNNERS: readonly GroupRunner[] = [
+  {
+    group: "datapath",
+    cases: CASES,
+    run: (name, { profile, rounds, repeat, flows, hooks }) =>
+      runCase(
+        CASES.find((row) => row.name === name)!,
+        {
+          profile,
+          rounds,
+          repeat,
+          ...(flows && { sizes: flows }),
+          ...(hooks && { hooks }),
+        },
+      ),
+  },
+  {
+    group: "wire",
+    cases: WIRE_CASES,
+    run: (name, { profile }, signal) => runWire(name as WireCase, { ...WIRE_NUMBERS[profile], signal }),
+  },
+];
 
 const main = async (): Promise<void> => {
-  const many = { type: "string", multiple: true } as const;
-  const { values } = parseArgs({
-    options: {
-      case: many,
-      flows: many,
-      hook: many,
-      rounds: { type: "string", default: "11" },
-      repeat: { type: "string", default: "200000" },
-      list: { type: "boolean", default: false },
-      help: { type: "boolean", default: false },
-    },
-  });
-  if (values.help) return void process.stdout.write(HELP);
-  const all = [...CASES, DAEMON];
-  if (values.list) return void process.stdout.write(all.map(({ name, title }) => `${name}\t${title}\n`).join(""));
-  const names = oneOf(
-    "case",
-    values.case,
+  const all = RUNNERS.flatMap(({ cases }) => cases);
+  const options = parseOptions(
+    process.argv.slice(2),
     all.map(({ name }) => name),
   );
-  const options = {
-    hooks: oneOf("hook", values.hook, HOOKS),
-    rounds: number("rounds", values.rounds),
-    repeat: number("repeat", values.repeat),
-    ...(values.flows === undefined ? {} : { sizes: values.flows.map((n) => number("flows", n)) }),
-  };
-  const machine = { cpu: cpus()[0]?.model ?? "", nCpus: cpus().length, kernel: release(), node: process.version };
-  const compiler = compilerVersion();
-  process.stderr.write(`${machine.cpu}, Linux ${machine.kernel}, ${compiler}\n`);
-  const datapath: DatapathResult[] = [];
-  for (const row of CASES.filter(({ name }) => names.includes(name))) {
-    for (const result of runCase(row, options)) {
-      datapath.push(result);
-      const { title, flows, hook, ratio } = result;
-      process.stderr.write(`${title}, ${flows} flows, ${hook}: ${ratio.toFixed(2)}x of C\n`);
+  if (options.help) return void process.stdout.write(HELP);
+  if (options.list) return void process.stdout.write(all.map(({ name, title }) => `${name}\t${title}\n`).join(""));
+  const interrupt = new AbortController();
+  process.once("SIGINT", () => interrupt.abort(new BenchError("Interrupted")));
+  const machine = describeMachine();
+  process.stderr.write(`${machine.cpu}, ${machine.nCpus} CPUs, Linux ${machine.kernel}, ${machine.compiler}\n`);
+  const stolen = stealClock();
+  const results: (Row | Missing)[] = [];
+  for (const { group, cases, run } of RUNNERS) {
+    if (!options.groups.includes(group)) continue;
+    const ofGroup: (Row | Missing)[] = [];
+    for (const { name } of cases) {
+      if (options.cases !== undefined && !options.cases.includes(name)) continue;
+      for await (const result of run(name, options, interrupt.signal)) {
+        interrupt.signal.throwIfAborted();
+        ofGroup.push(result);
+        process.stderr.write(`${formatProgress(result)}\n`);
+      }
     }
+    if (ofGroup.length > 0) process.stdout.write(`${formatGroup(group, ofGroup)}\n\n`);
+    results.push(...ofGroup);
   }
-  if (datapath.length > 0) process.stdout.write(`${formatTable(datapath)}\n`);
-  const daemon: DaemonResult[] = [];
-  if (names.includes(DAEMON.name)) {
-    const interrupt = new AbortController();
-    process.once("SIGINT", () => interrupt.abort(new BenchError("Interrupted")));
-    daemon.push(await runDaemon({ hook: "tc", flows: LOADED_FLOWS, rates: RATES, signal: interrupt.signal }));
-    process.stdout.write(`${daemon.map(formatDaemon).join("\n")}\n`);
-  }
-  mkdirSync(RESULTS, { recursive: true });
-  const { rounds, repeat } = options;
-  const file = `${RESULTS}latest.json`;
-  writeFileSync(file, `${JSON.stringify({ machine, compiler, rounds, repeat, datapath, daemon }, null, 1)}\n`);
-  process.stderr.write(`Written to ${file}\n`);
+  const { profile, rounds, repeat } = options;
+  const run = { machine, profile, rounds, repeat, stolen: stolen(), results };
+  process.stdout.write(`The hypervisor took ${(100 * run.stolen).toFixed(1)} % of the processors' time.\n`);
+  for (const file of writeResults(options.out ?? RESULTS, run)) process.stderr.write(`Written: ${file}\n`);
 };
 
 try {

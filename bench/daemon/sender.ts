@@ -2,7 +2,7 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 import { linux, Netns, PacketSender, Rtnl } from "libbpf-ts";
-import { AT, udpPacket } from "./packet.js";
+import { AT, udpPacket } from "../datapath/packet.js";
 
 /** What a sender is told at its start. */
 export interface SendOrder {
@@ -33,7 +33,8 @@ const run = ({ netns, first, count, perSecond }: SendOrder): SendReport => {
     for (let next = 0; next < count;) {
       // What is due by now, in small bursts; then sleep for about a millisecond.
       const due = Math.min(count, Math.ceil(((performance.now() - start) * perSecond) / 1000));
-      for (; next < due; next++) sender.queue(index, udpPacket({ at: AT.nwSrc, base: 0x0a00_0000 }, first + next));
+      for (; next < due; next++)
+        sender.queue(index, udpPacket({ vary: [{ at: AT.nwSrc, base: 0x0a00_0000 }] }, first + next));
       sent += sender.flush();
       if (next < count) Atomics.wait(idle, 0, 0, 1);
     }

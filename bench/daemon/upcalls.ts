@@ -5,7 +5,7 @@ import { Worker } from "node:worker_threads";
 import { parseFlows } from "#compiler";
 import type { Quantiles } from "#runtime";
 import { cpuClock } from "./cpu-time.js";
-import { BenchError } from "./error.js";
+import { BenchError } from "../error.js";
 import { Lab } from "./lab.js";
 import type { SendOrder, SendReport } from "./sender.js";
 
