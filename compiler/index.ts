@@ -25,6 +25,7 @@ export * from "./pipeline/dp-action.js";
 export * from "./pipeline/flow-mod.js";
 export * from "./pipeline/group-mod.js";
 export * from "./pipeline/group-table.js";
+export * from "./pipeline/learned-flows.js";
 export * from "./pipeline/mac-learning.js";
 export * from "./pipeline/megaflow-cache.js";
 export * from "./pipeline/odp-text.js";

@@ -15,6 +15,7 @@ import {
   type Group,
   type Hook,
   type Match,
+  teaches,
 } from "#compiler";
 import { followInterfaces, Netns, PacketSender, RingBuffer, Rtnl, type Interface, type Sys } from "libbpf-ts";
 import { monotonicMs } from "./clock.js";
@@ -329,7 +330,7 @@ export class Bridge implements Disposable {
     ukey.usedMs = nowMs;
     this.hits += packets;
     this.credit(ukey.translation, ukey.inPort, packets, bytes, nowMs);
-    if (ukey.translation.learns.length > 0) learnFrom(this.sw, ukey.translation, nowMs);
+    if (teaches(ukey.translation)) learnFrom(this.sw, ukey.translation, nowMs);
   };
 
   private readonly onDrained = (): void => {

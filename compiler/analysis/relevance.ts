@@ -67,6 +67,16 @@ const BY_ACTION: Handlers = {
   set_l4_src_port: () => ["nw_proto", "nw_frag", "tp_src"],
   set_l4_dst_port: () => ["nw_proto", "nw_frag", "tp_dst"],
   dec_ttl: () => ["nw_ttl", "nw_proto"],
+  output_reg: ({ src }) => membersOf(src.field),
+  stack_push: ({ src }) => membersOf(src.field),
+  stack_pop: ({ dst }) => writtenBy(dst.field),
+  multipath: ({ dst }) => [...HASH, ...writtenBy(dst.field)],
+  bundle: ({ dst }) => (dst === undefined ? HASH : [...HASH, ...writtenBy(dst.field)]),
+  learn: ({ specs, resultDst }) => [
+    ...specs.flatMap(({ src }) => (src instanceof Uint8Array ? [] : membersOf(src.field))),
+    ...(resultDst === undefined ? [] : writtenBy(resultDst.field)),
+  ],
+  fin_timeout: () => ["nw_proto", "tcp_flags"],
 };
 
 const matched = (match: Match): Member[] =>

@@ -146,7 +146,8 @@ export const meetsPrerequisites = (
 /** 16-bit port numbers of OpenFlow 1.0 from 0xff00 on are the reserved ones. */
 const RESERVED_PORTS = 0xff00;
 
-const portFrom16 = (port: number): number => (port < RESERVED_PORTS ? port : (0xffff0000 | port) >>> 0);
+/** The 32-bit number of a port in the numbering of OpenFlow 1.0. */
+export const portFrom16 = (port: number): number => (port < RESERVED_PORTS ? port : (0xffff0000 | port) >>> 0);
 
 /** Gives a tag a TPID when it has none, as OVS does after every write of a TCI. */
 const fixTpid = (flow: FlowWords): void => {

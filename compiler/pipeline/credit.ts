@@ -50,11 +50,25 @@ export const creditTranslation = (
   }
 };
 
-/** Learns the source addresses that a translation saw. Returns whether the MAC table changed. */
-export const learnFrom = (sw: Switch, translation: Pick<Translation, "learns">, nowMs: number): boolean => {
-  let changed = false;
-  for (const sighting of translation.learns) changed = sw.macs.learn(sighting, nowMs) || changed;
-  return changed;
+/** Whether packets of a translation change more than counters. */
+export const teaches = ({ learns, learned, finTimeouts }: Pick<Translation, Lessons>): boolean =>
+  learns.length > 0 || learned.length > 0 || finTimeouts.length > 0;
+
+type Lessons = "learns" | "learned" | "finTimeouts";
+
+/**
+ * Learns what packets of a translation teach: source addresses, flows of learn actions, connections that end.
+ *
+ * @returns whether the MAC table or a flow table changed
+ */
+export const learnFrom = (sw: Switch, translation: Pick<Translation, Lessons>, nowMs: number): boolean => {
+  const { version } = sw;
+  for (const sighting of translation.learns) sw.macs.learn(sighting, nowMs);
+  for (const flow of translation.learned) sw.learn(flow, nowMs);
+  for (const { rule, idleTimeout, hardTimeout } of translation.finTimeouts) {
+    sw.reduceTimeouts(heir(rule).rule, idleTimeout, hardTimeout);
+  }
+  return sw.version !== version;
 };
 
 /** Takes out the rules and learned addresses whose time is over; credit what is pending first. */

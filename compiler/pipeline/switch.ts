@@ -4,6 +4,7 @@
 
 import { newFlow } from "../openflow/flow.js";
 import { PORT, type Action, type Flow, type Group, type Match } from "../openflow/types.js";
+import { isSameFlow, isSameRule, LearnedCookies, type LearnedFlow } from "./learned-flows.js";
 import { groupEntry, GroupModError, type GroupEntry } from "./group-table.js";
 import { MacTable } from "./mac-learning.js";
 import { FlowModError, ruleOf, Table, usesGroup, visitActions, type Rule, type RuleFilter } from "./table.js";
@@ -43,6 +44,9 @@ export const N_TABLES = 254;
 /** Why a rule left its table; OpenFlow's flow-removed reasons. */
 export type RemovalReason = "idle_timeout" | "hard_timeout" | "delete" | "group_delete";
 
+/** Cookie of a flow that gives none. */
+const NO_COOKIE = 0xffffffffffffffffn;
+
 const CATCH_ALL: Match = { value: newFlow(), mask: newFlow() };
 
 /** What a switch in standalone mode does before it has flows. */
@@ -77,6 +81,7 @@ export class Switch {
   /** Ports by ascending number: the order of FLOOD and ALL. */
   #portList: readonly Port[] = [];
   readonly #expirable = new Set<Rule>();
+  readonly #learnedCookies = new LearnedCookies();
   readonly #standalone = ruleOf(STANDALONE_FLOW, 0, true);
   #changes = 0;
   #rules = 0;
@@ -178,6 +183,7 @@ export class Switch {
     else this.#expirable.delete(replaced);
     this.#track(rule);
     this.#changes++;
+    this.#replaceLearning(replaced === undefined ? [] : [replaced], flow.actions);
     return rule;
   }
 
@@ -199,12 +205,61 @@ export class Switch {
     const old = table.collect(flow.match, flow.priority, options.strict ?? false, options);
     if (old.length === 0) return options.addIfMissing === true ? [this.add(flow, nowMs)] : [];
     this.#changes++;
-    return old.map((rule) => {
+    const changed = old.map((rule) => {
       this.#expirable.delete(rule);
-      const changed = table.modify(rule, flow, nowMs, options.newCookie ?? false);
-      this.#track(changed);
-      return changed;
+      const successor = table.modify(rule, flow, nowMs, options.newCookie ?? false);
+      this.#track(successor);
+      return successor;
     });
+    for (const rule of old) this.#replaceLearning([rule], flow.actions);
+    return changed;
+  }
+
+  /**
+   * Whether a flow can be learned: its rule is there already, or its limit is not reached.
+   *
+   * @param pending - flows that will have been learned by then
+   * @throws {@link FlowModError} for a table that is not
+   */
+  mayLearn({ flow, limit }: LearnedFlow, pending: readonly LearnedFlow[] = []): boolean {
+    const { rules } = this.table(flow.table);
+    const old = rules.find(flow.match, flow.priority);
+    if (limit === 0 || (old !== undefined && isSameRule(old, flow))) return true;
+    const others = pending
+      .map((learned) => learned.flow)
+      .filter(({ table, cookie }) => table === flow.table && cookie === flow.cookie);
+    if (others.some((other) => isSameFlow(other, flow))) return true;
+    const fresh = others.filter(({ match, priority }) => rules.find(match, priority) === undefined);
+    let count = fresh.length;
+    for (const rule of rules) if (rule.cookie === flow.cookie) count++;
+    return count < limit;
+  }
+
+  /**
+   * Adds a flow that a learn action made; one that is there already begins to live anew.
+   *
+   * @returns whether the limit allowed it
+   * @throws {@link FlowModError} for a table that is not
+   */
+  learn(learned: LearnedFlow, nowMs: number): boolean {
+    const { flow } = learned;
+    const old = this.table(flow.table).rules.find(flow.match, flow.priority);
+    if (old !== undefined && isSameRule(old, flow)) {
+      old.modifiedMs = nowMs;
+      return true;
+    }
+    if (!this.mayLearn(learned)) return false;
+    this.modify(flow, nowMs, { strict: true, addIfMissing: true, newCookie: flow.cookie !== NO_COOKIE });
+    return true;
+  }
+
+  /** Shortens what is left of a rule's life, in seconds; 0 = as it is. */
+  reduceTimeouts(rule: Rule, idleTimeout: number, hardTimeout: number): void {
+    if (rule.removed || rule.hidden) return;
+    const shorter = (now: number, most: number): number => (most !== 0 && (now === 0 || now > most) ? most : now);
+    rule.idleTimeout = shorter(rule.idleTimeout, idleTimeout);
+    rule.hardTimeout = shorter(rule.hardTimeout, hardTimeout);
+    this.#track(rule);
   }
 
   /** Deletes the rules that `match` covers (strict: the one that equals it), in one table or in all. */
@@ -316,10 +371,20 @@ export class Switch {
   }
 
   #remove(rule: Rule): void {
+    if (rule.removed) return;
     this.table(rule.table).remove(rule);
     this.#expirable.delete(rule);
     this.#rules--;
     this.#changes++;
+    this.#replaceLearning([rule], []);
+  }
+
+  /** Notes that rules with these actions have come and gone; what only those gone had learned goes with them. */
+  #replaceLearning(gone: readonly Rule[], come: readonly Action[]): void {
+    this.#learnedCookies.add(come);
+    for (const { table, cookie } of gone.flatMap((rule) => this.#learnedCookies.remove(rule.actions))) {
+      this.delete(CATCH_ALL, { table, cookie: { value: cookie, mask: NO_COOKIE } });
+    }
   }
 
   #portsChanged(): void {

@@ -12,9 +12,9 @@ export interface Rule {
   readonly match: Match;
   readonly cookie: bigint;
   readonly actions: readonly Action[];
-  /** Seconds; 0 = never. */
-  readonly idleTimeout: number;
-  readonly hardTimeout: number;
+  /** Seconds; 0 = never. A fin_timeout action shortens them. */
+  idleTimeout: number;
+  hardTimeout: number;
   readonly importance: number;
   readonly flags: readonly FlowFlag[];
   /** Not of the user's making: not listed, not deleted, never expires. */

@@ -133,7 +133,14 @@ const L4_PROTOS: readonly number[] = [
 
 /** The members that mean something for a packet; metadata and registers only when they are not 0 (OVS flow_format). */
 const shownMembers = (flow: FlowWords): Member[] => {
-  const members: Member[] = ["in_port", "dl_dst", "dl_src", "dl_type", "vlan0_tpid", "vlan0_tci"];
+  const members: Member[] = [
+    ...(get(flow, "in_port") === 0 ? [] : (["in_port"] as const)),
+    "dl_dst",
+    "dl_src",
+    "dl_type",
+    "vlan0_tpid",
+    "vlan0_tci",
+  ];
   for (const member of Object.keys(FLOW) as Member[]) {
     if (/^reg\d/.test(member) && get(flow, member) !== 0) members.push(member);
   }

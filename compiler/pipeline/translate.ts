@@ -14,6 +14,7 @@ import { PORT, type Action } from "../openflow/types.js";
 import { orderActionSet } from "./action-set.js";
 import { carrierOf } from "./carriers.js";
 import type { DpAction } from "./dp-action.js";
+import type { FinTimeout, LearnedFlow } from "./learned-flows.js";
 import type { MacSighting } from "./mac-learning.js";
 import type { Switch } from "./switch.js";
 import type { Rule } from "./table.js";
@@ -36,6 +37,10 @@ export interface Translation {
   readonly groups: readonly GroupCredit[];
   /** Source addresses that NORMAL saw. */
   readonly learns: readonly MacSighting[];
+  /** Flows that learn actions made; more packets of this kind make them live longer. */
+  readonly learned: readonly LearnedFlow[];
+  /** Rules that a packet with FIN or RST shortens. */
+  readonly finTimeouts: readonly FinTimeout[];
   /** Why no datapath hook can carry the actions, when none can. */
   readonly slow?: string;
   /** Why the translation was given up; the packet is dropped. */
@@ -142,6 +147,8 @@ export const translate = (sw: Switch, flow: FlowWords, options: TranslateOptions
     rules: ctx.rules,
     groups: ctx.groups,
     learns: ctx.learns,
+    learned: ctx.learned,
+    finTimeouts: ctx.finTimeouts,
     ...(slow === undefined ? {} : { slow }),
     ...(error === undefined ? {} : { error }),
     final: own(ctx.flow),

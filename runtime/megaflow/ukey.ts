@@ -25,15 +25,20 @@ for (const member of PACKET_MEMBERS) unwildcard(PACKET_BITS, member);
 /** What a megaflow keeps of its translation: the mask is its class's, the final flow nobody asks for. */
 export type Verdict = Omit<Translation, "mask" | "looksAtFrag" | "final">;
 
-export const verdictOf = ({ actions, rules, groups, learns, slow, error, version }: Translation): Verdict => ({
-  actions,
-  rules,
-  groups,
-  learns,
-  ...(slow === undefined ? {} : { slow }),
-  ...(error === undefined ? {} : { error }),
-  version,
-});
+export const verdictOf = (translation: Translation): Verdict => {
+  const { actions, rules, groups, learns, learned, finTimeouts, slow, error, version } = translation;
+  return {
+    actions,
+    rules,
+    groups,
+    learns,
+    learned,
+    finTimeouts,
+    ...(slow === undefined ? {} : { slow }),
+    ...(error === undefined ? {} : { error }),
+    version,
+  };
+};
 
 /** Flows per chunk of the arena. */
 const CHUNK = 256;

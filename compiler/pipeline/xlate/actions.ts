@@ -1,12 +1,15 @@
 // What each OpenFlow action does to the flow in hand: one handler per kind.
 
 import { FLOW, getBits, set, setBits, setBytes } from "../../openflow/flow.js";
+import { portFrom16 } from "../../openflow/field-access.js";
 import { NW_FRAG } from "../../packet/headers.js";
 import { PORT, type Action, type ActionKind } from "../../openflow/types.js";
 import type { Context } from "./context.js";
 import { runGroup } from "./group.js";
 import { decTtl, output, toController } from "./output.js";
-import { load, move, setField } from "./set-field.js";
+import { finTimeout, learn } from "./learn.js";
+import { bundle, multipath } from "./select.js";
+import { load, markSubfield, move, numberIn, popStack, pushStack, setField } from "./set-field.js";
 import { checkResources, tableAction } from "./table-action.js";
 import { popVlan, pushVlan, setVlan } from "./vlan.js";
 
@@ -82,6 +85,30 @@ const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
     runGroup(ctx, entry);
     return false;
   },
+  output_reg: (ctx, { src, maxLen }, inBucket) => {
+    const port = numberIn(ctx, src);
+    if (port > 0xffffn) {
+      ctx.trace?.note(`output port ${port} is out of range`, "warning");
+      markSubfield(ctx, src);
+      return;
+    }
+    ctx.trace?.note(`output port is ${port}`);
+    markSubfield(ctx, src);
+    output(ctx, portFrom16(Number(port)), maxLen, inBucket, tableAction);
+  },
+  bundle: (ctx, action, inBucket) => bundle(ctx, action, (port) => output(ctx, port, 0, inBucket, tableAction)),
+  multipath,
+  stack_push: (ctx, { src }) => pushStack(ctx, src),
+  stack_pop: (ctx, { dst }) => popStack(ctx, dst),
+  learn,
+  fin_timeout: finTimeout,
+  conjunction: (ctx) => ctx.trace?.note("executing no-op conjunction action", "error"),
+  exit: (ctx) => {
+    ctx.exit = true;
+  },
+  note: () => {},
+  // Nobody collects samples here, and then OVS takes none either.
+  sample: () => {},
   set_field: (ctx, { field, value, mask }) => setField(ctx, field, value, mask),
   reg_load: (ctx, { value, dst }) => load(ctx, value, dst),
   reg_move: (ctx, { src, dst }) => move(ctx, src, dst),
@@ -126,7 +153,7 @@ export const runActions = (ctx: Context, actions: readonly Action[], inBucket: b
     return;
   }
   for (const action of actions) {
-    if (ctx.error !== undefined) return;
+    if (ctx.error !== undefined || ctx.exit) return;
     ctx.trace?.action(action);
     const handler = HANDLERS[action.kind] as AnyHandler | undefined;
     if (handler === undefined) {

@@ -6,6 +6,7 @@ import { ETH_TYPE } from "../../packet/headers.js";
 import type { Action, Subfield } from "../../openflow/types.js";
 import type { DpAction } from "../dp-action.js";
 import type { BucketEntry, GroupEntry } from "../group-table.js";
+import type { FinTimeout, LearnedFlow } from "../learned-flows.js";
 import type { MacSighting } from "../mac-learning.js";
 import type { Port, Switch } from "../switch.js";
 import type { Rule } from "../table.js";
@@ -16,12 +17,16 @@ export const MAX_DEPTH = 64;
 /** Table look-ups after the first in one translation (OVS MAX_RESUBMITS = MAX_DEPTH squared). */
 export const MAX_RESUBMITS = MAX_DEPTH * MAX_DEPTH;
 
+/** Bytes on the stack, with one more for each value, at which a translation ends. */
+export const MAX_STACK = 65536;
+
 /** Why a translation was given up; the packet is dropped then. Names of OVS `enum xlate_error`, and one of ours. */
-export type XlateError = "recursion_too_deep" | "too_many_resubmits" | "unsupported_action";
+export type XlateError = "recursion_too_deep" | "too_many_resubmits" | "stack_too_deep" | "unsupported_action";
 
 export const XLATE_ERROR_TEXT: Readonly<Record<XlateError, string>> = {
   recursion_too_deep: "Recursion too deep",
   too_many_resubmits: "Too many resubmits",
+  stack_too_deep: "Stack too deep",
   unsupported_action: "Action not carried out yet",
 };
 
@@ -64,6 +69,13 @@ export class Context {
   rules: Rule[] = [];
   groups: GroupCredit[] = [];
   learns: MacSighting[] = [];
+  /** Flows learned, in order. */
+  learned: LearnedFlow[] = [];
+  finTimeouts: FinTimeout[] = [];
+  /** What was pushed, the last at the end. */
+  stack: Uint8Array[] = [];
+  /** Nothing more is to be carried out. */
+  exit = false;
   actionSet: Action[] = [];
   actionSetHasGroup = false;
   inActionSet = false;
@@ -76,7 +88,6 @@ export class Context {
   depth = 0;
   resubmits = 0;
   error: XlateError | undefined;
-  nowMs = 0;
   trace: Trace | undefined;
 
   /**
@@ -95,6 +106,10 @@ export class Context {
     this.rules = [];
     this.groups = [];
     this.learns = [];
+    this.learned = [];
+    this.finTimeouts = [];
+    this.stack = [];
+    this.exit = false;
     this.actionSet = [];
     this.actionSetHasGroup = false;
     this.inActionSet = false;
@@ -123,6 +138,11 @@ export class Context {
   get isIp(): boolean {
     const type = this.dlType;
     return type === ETH_TYPE.IPV4 || type === ETH_TYPE.IPV6;
+  }
+
+  /** A member of at most 32 bits; the caller notes which of its bits matter. */
+  get(member: Member): number {
+    return get(this.flow, member);
   }
 
   /** Reads a member of at most 32 bits, all of whose bits matter. */

@@ -210,6 +210,8 @@ const runBucket = (ctx: Context, { bucket }: BucketEntry): void => {
   ctx.run(ctx, orderActionSet(bucket.actions), true);
   ctx.depth--;
   ctx.flow.set(before);
+  // What ends the bucket does not end what follows the group.
+  ctx.exit = false;
   ctx.trace?.end();
 };
 

@@ -14,6 +14,7 @@ import {
   type Constraint,
 } from "../../openflow/field-access.js";
 import type { FieldName } from "../../openflow/fields.js";
+import { fromBytes, toBytes } from "../../openflow/big-endian.js";
 import { getBytes, setBytes } from "../../openflow/flow.js";
 import { VLAN_PRESENT } from "../../openflow/numbers.js";
 import type { Subfield } from "../../openflow/types.js";
@@ -53,7 +54,8 @@ const subfieldMask = ({ field, lsb, bits }: Subfield): Uint8Array => {
   return mask;
 };
 
-const markSubfield = (ctx: Context, subfield: Subfield): void => markField(ctx, subfield.field, subfieldMask(subfield));
+export const markSubfield = (ctx: Context, subfield: Subfield): void =>
+  markField(ctx, subfield.field, subfieldMask(subfield));
 
 /** `set_field`. */
 export const setField = (ctx: Context, field: FieldName, value: Uint8Array, mask?: Uint8Array): void => {
@@ -83,5 +85,33 @@ export const move = (ctx: Context, src: Subfield, dst: Subfield): void => {
     markSubfield(ctx, dst);
     writeSubfield(ctx.flow, dst, readSubfield(ctx.flow, src));
   }
+  ctx.trace?.moved(dst, ctx.flow);
+};
+
+/** Writes a number that an action came to into a subfield, as OVS does (nxm_reg_load): whatever the packet has. */
+export const loadResult = (ctx: Context, dst: Subfield, value: number): void => {
+  markSubfield(ctx, dst);
+  writeSubfield(ctx.flow, dst, toBytes(BigInt(value), (dst.bits + 7) >>> 3));
+  ctx.trace?.moved(dst, ctx.flow);
+};
+
+/** The value of a subfield as a number. */
+export const numberIn = (ctx: Context, src: Subfield): bigint => fromBytes(readSubfield(ctx.flow, src));
+
+/** `push`. */
+export const pushStack = (ctx: Context, src: Subfield): void => {
+  markSubfield(ctx, src);
+  ctx.stack.push(readSubfield(ctx.flow, src));
+};
+
+/** `pop`: the low bits of what was pushed last, zeros above them. */
+export const popStack = (ctx: Context, dst: Subfield): void => {
+  const value = ctx.stack.pop();
+  if (value === undefined) {
+    ctx.trace?.note("stack underflow", "error");
+    return;
+  }
+  markSubfield(ctx, dst);
+  writeSubfield(ctx.flow, dst, value);
   ctx.trace?.moved(dst, ctx.flow);
 };

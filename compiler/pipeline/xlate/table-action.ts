@@ -3,7 +3,7 @@
 import { FLOW, get, set } from "../../openflow/flow.js";
 import { NW_FRAG } from "../../packet/headers.js";
 import type { Rule } from "../table.js";
-import { MAX_DEPTH, MAX_RESUBMITS, type Context } from "./context.js";
+import { MAX_DEPTH, MAX_RESUBMITS, MAX_STACK, type Context } from "./context.js";
 
 /**
  * The rule of `table` for the packet as it is now, as if it had come in by `inPort`; nothing on a miss, which drops.
@@ -40,6 +40,8 @@ const enter = (ctx: Context, rule: Rule | undefined): void => {
   if (rule !== undefined) ctx.rules.push(rule);
 };
 
+const stackSize = ({ stack }: Context): number => stack.reduce((size, value) => size + value.length + 1, 0);
+
 /** Whether another look-up or group is within the limits; if not, the translation fails. */
 export const checkResources = (ctx: Context): boolean => {
   if (ctx.depth >= MAX_DEPTH) {
@@ -48,6 +50,9 @@ export const checkResources = (ctx: Context): boolean => {
   } else if (ctx.resubmits >= MAX_RESUBMITS) {
     ctx.trace?.note(`over ${MAX_RESUBMITS} resubmit actions`, "error");
     ctx.error = "too_many_resubmits";
+  } else if (ctx.stack.length > 0 && stackSize(ctx) >= MAX_STACK) {
+    ctx.trace?.note("resubmits yielded over 64 kB of stack", "error");
+    ctx.error = "stack_too_deep";
   } else return true;
   return false;
 };
