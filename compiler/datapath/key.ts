@@ -48,6 +48,18 @@ const LAYOUT_ORDER: readonly Member[] = [
   "arp_tha",
   "nd_reserved",
   "nd_options_type",
+  "nsh_flags",
+  "nsh_ttl",
+  "nsh_mdtype",
+  "nsh_np",
+  "nsh_path",
+  "nsh_c1",
+  "nsh_c2",
+  "nsh_c3",
+  "nsh_c4",
+  "mpls_lse0",
+  "mpls_lse1",
+  "mpls_lse2",
 ];
 
 /** Members that a packet can have a value in: all others (registers, metadata) are zero when a packet comes in. */

@@ -17,6 +17,7 @@ import { parseCommon } from "./parse-common.js";
 import { parseL2, type L2 } from "./parse-l2.js";
 import { ARP_MEMBERS, IPV4_MEMBERS, IPV6_MEMBERS, parseArp, parseIpv4, parseIpv6, type L3 } from "./parse-l3.js";
 import { L4_MEMBERS, ND_MEMBERS, parseL4, type L4 } from "./parse-l4.js";
+import { MPLS_MEMBERS, NSH_MEMBERS, parseMpls, parseNsh } from "./parse-shim.js";
 
 /** Members that every path through the general parser stores. */
 const ALWAYS: ReadonlySet<Member> = new Set(["in_port", "dl_type", "dl_dst", "dl_src"]);
@@ -30,8 +31,15 @@ const makeL3 = (e: Emit, l2: L2): L3 => {
 /** Parses one family; ends at `done`, or at `l4Block`, when there is one, for packets with an L4 header. */
 type Parse = (e: Emit, l3: L3, l4: L4, l4Block: BlockId | undefined, done: BlockId) => void;
 
+/** {@link Parse} of a family without L4. */
+const alone =
+  (parse: (e: Emit, l3: L3, done: BlockId) => void): Parse =>
+  (e, l3, _l4, _l4Block, done) =>
+    parse(e, l3, done);
+
 interface Row {
-  readonly family: Family;
+  /** Whose headers rewriting may have to find; none for what is only looked at. */
+  readonly family?: Family;
   readonly types: readonly number[];
   readonly members: readonly Member[];
   readonly parse: Parse;
@@ -41,13 +49,17 @@ const FAMILIES: readonly Row[] = [
   { family: "ipv4", types: [ETH_TYPE.IPV4], members: IPV4_MEMBERS, parse: parseIpv4 },
   { family: "ipv6", types: [ETH_TYPE.IPV6], members: IPV6_MEMBERS, parse: parseIpv6 },
   { family: "arp", types: [ETH_TYPE.ARP, ETH_TYPE.RARP], members: ARP_MEMBERS, parse: parseArp },
+  { types: [ETH_TYPE.MPLS, ETH_TYPE.MPLS_MCAST], members: MPLS_MEMBERS, parse: alone(parseMpls) },
+  { types: [ETH_TYPE.NSH], members: NSH_MEMBERS, parse: alone(parseNsh) },
 ];
 
 /** Emits the whole parser; goes on in the current block with the key filled in and `e.found` set. */
 export const emitParser = (e: Emit): void => {
   const { b } = e;
   const done = b.block("parsed");
-  const wanted = FAMILIES.filter(({ family, members }) => e.needs.families.has(family) || wants(e, ...members));
+  const wanted = FAMILIES.filter(
+    ({ family, members }) => (family !== undefined && e.needs.families.has(family)) || wants(e, ...members),
+  );
   if (wanted.some(({ family }) => family === "ipv4")) parseCommon(e, done);
   clearKey(e, ALWAYS);
   for (const register of [e.found.l3, e.found.l4]) b.mov(register, 0);

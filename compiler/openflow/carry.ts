@@ -48,7 +48,7 @@ export const carryActions = (
 };
 
 const withTci = (match: Match, value: number, mask: number): Match => {
-  const carried = { value: match.value.slice(), mask: match.mask.slice() };
+  const carried = { ...match, value: match.value.slice(), mask: match.mask.slice() };
   set(carried.value, "vlan0_tci", value & mask);
   set(carried.mask, "vlan0_tci", mask);
   return carried;
@@ -96,6 +96,10 @@ export const carryFlow = (flow: Flow, protocol: Protocol): Flow | undefined => {
   const minor = minorVersion(protocol);
   const actions = carryActions(flow.actions, flow.match, protocol);
   if (actions === undefined || misplaced(actions.map((a) => a.kind)) !== undefined) return undefined;
+  // OpenFlow 1.2 and later match a priority only with the "present" bit, and an ID without it is possible.
+  const tci = get(flow.match.value, "vlan0_tci");
+  const isOddTag = (tci & 0xfff) !== 0 && (tci & VLAN_PRESENT) === 0 && get(flow.match.mask, "vlan0_tci") >>> 13 !== 0;
+  if (minor >= 2 && isOddTag) return undefined;
   // OVS forgets a match on ECN bits in OpenFlow 1.1.
   if (minor === 1 && matchesField(flow.match, "nw_ecn")) return undefined;
   const standard = PROTOCOL[protocol] <= PROTOCOL["OpenFlow10+table_id"];

@@ -5,12 +5,14 @@
 // bit of the tag along, vlan_tci and the like bring a TPID into being, in_port has a 16-bit numbering.
 
 import { FIELD_NAMES, FIELDS } from "./fields.js";
-import type { FieldName, FieldSpec, Prerequisite } from "./fields.js";
+import type { FieldCode, FieldName, FieldSpec, MinorVersion, Prerequisite } from "./fields.js";
 import { FLOW, get, getBits, getBytes, set, setBits, setBytes, setOnes } from "./flow.js";
 import type { FlowWords, Member, Place } from "./flow.js";
-import { VLAN_PRESENT } from "./numbers.js";
+import { CT_STATE_FLAGS } from "./flag-names.js";
+import { isTunMetadata, TUN_METADATA_BYTES, type TunMetadataName } from "./fields/tun-metadata.js";
+import { CT_STATE, PACKET_TYPE_NS, VLAN_PRESENT } from "./numbers.js";
 import { ETH_TYPE, IP_PROTO, ND, NW_FRAG } from "../packet/headers.js";
-import type { Match, Subfield } from "./types.js";
+import type { Match, Subfield, TunMetadataDemand } from "./types.js";
 
 /** The row of a field, with every optional column present. */
 export const fieldSpec: (field: FieldName) => FieldSpec = (field) => FIELDS[field];
@@ -27,15 +29,20 @@ export const FIELD_PLACE: Readonly<Record<FieldName, Place>> = perField((row) =>
 /** Width in bits of a field as actions see it: `FIELD[]` is `FIELD[0..width - 1]`. OVS `n_bits`. */
 export const FIELD_WIDTH: Readonly<Record<FieldName, number>> = perField((row) => row.valueBits ?? row.bits);
 
-/** Bytes that hold a value of the field: ceil(width / 8), the length of `set_field` values. */
+/** Bytes that hold a value of the field: the length of `set_field` values. Of tunnel options, the longest. */
 export const FIELD_BYTES: Readonly<Record<FieldName, number>> = perField(
-  (row) => ((row.valueBits ?? row.bits) + 7) >>> 3,
+  (row) => row.bytes ?? ((row.valueBits ?? row.bits) + 7) >>> 3,
 );
 
-/** Bytes of a value on the wire: 1, 2, 4, 6, 8 or 16. */
-export const WIRE_BYTES: Readonly<Record<FieldName, number>> = perField((row) => {
-  const bytes = ((row.valueBits ?? row.bits) + 7) >>> 3;
-  return bytes === 3 ? 4 : bytes;
+/** Bytes of a value on the wire: 1, 2, 4, 6, 8 or 16, or the most of a tunnel option. */
+export const WIRE_BYTES: Readonly<Record<FieldName, number>> = perField((_, name) =>
+  FIELD_BYTES[name] === 3 ? 4 : FIELD_BYTES[name],
+);
+
+/** Bits of a value that mean something; OVS refuses values with others. As a number, the largest value. */
+export const FIELD_LIMIT: Readonly<Record<FieldName, bigint>> = perField((row, name) => {
+  const own = { arp_op: 0xffn, ct_state: BigInt(CT_STATE_FLAGS.allowed) } as Partial<Record<FieldName, bigint>>;
+  return own[name] ?? (1n << BigInt(Math.max(row.bits, row.valueBits ?? 0))) - 1n;
 });
 
 const byName: ReadonlyMap<string, FieldName> = new Map(
@@ -43,10 +50,7 @@ const byName: ReadonlyMap<string, FieldName> = new Map(
 );
 
 const byCode: ReadonlyMap<string, FieldName> = new Map(
-  FIELD_NAMES.flatMap((name) => {
-    const { nxmName, oxmName } = fieldSpec(name);
-    return [nxmName, oxmName].flatMap((code) => (code === undefined ? [] : [[code, name] as const]));
-  }),
+  FIELD_NAMES.flatMap((name) => fieldSpec(name).codes.map((code) => [code.name, name] as const)),
 );
 
 /** The field that OVS calls `name` in matches and set_field: its own name or an alias; letters count as written. */
@@ -55,27 +59,19 @@ export const fieldByName = (name: string): FieldName | undefined => byName.get(n
 /** The field that OVS calls `name` in subfields: its NXM or OXM name, or what {@link fieldByName} knows. */
 export const fieldByCodeName = (name: string): FieldName | undefined => byCode.get(name) ?? byName.get(name);
 
-/** The name under which OVS prints the field in `load` and `move`: NXM if it has one, else OXM, else its own. */
-export const codeName = (field: FieldName): string => fieldSpec(field).nxmName ?? fieldSpec(field).oxmName ?? field;
-
-const header = (code: readonly [number, number], bytes: number, masked: boolean): number =>
-  ((code[0] << 16) | (code[1] << 9) | (masked ? 0x100 : 0) | (masked ? 2 * bytes : bytes)) >>> 0;
-
 /**
- * class(16) | field(7) | hasMask(1) | length(8), OpenFlow 1.3.5 section 7.2.3.2. The length counts the mask too.
+ * The code of a field in a version of OpenFlow: of those that the version has, the latest; the first if it has none.
  *
- * @returns the OXM header, or the NXM one of a field without OXM; undefined for the two OpenFlow 1.0 forms with neither
+ * @param minor - 0 also for the Nicira extended match
+ * @returns undefined for the few fields without any code
  */
-export const oxmHeader = (field: FieldName, masked: boolean): number | undefined => {
-  const code = fieldSpec(field).oxm ?? fieldSpec(field).nxm;
-  return code === undefined ? undefined : header(code, WIRE_BYTES[field], masked);
+export const fieldCode = (field: FieldName, minor: MinorVersion): FieldCode | undefined => {
+  const { codes } = fieldSpec(field);
+  return codes.findLast(({ since }) => since <= minor) ?? codes[0];
 };
 
-/** {@link oxmHeader}, but the Nicira code where there is one. */
-export const nxmHeader = (field: FieldName, masked: boolean): number | undefined => {
-  const code = fieldSpec(field).nxm ?? fieldSpec(field).oxm;
-  return code === undefined ? undefined : header(code, WIRE_BYTES[field], masked);
-};
+/** The name under which OVS prints the field in `load` and `move`: NXM if it has one, else OXM, else its own. */
+export const codeName = (field: FieldName): string => fieldCode(field, 0)?.name ?? field;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Prerequisites
@@ -86,6 +82,13 @@ export interface Constraint {
   readonly value: number;
   readonly mask: number;
 }
+
+/** Ethernet type of the L3 header, of packets without an Ethernet header too. */
+export const etherType = (flow: FlowWords): number => {
+  const packetType = get(flow, "packet_type");
+  if (packetType === 0) return get(flow, "dl_type");
+  return packetType >>> 16 === PACKET_TYPE_NS.ETHER_TYPE ? packetType & 0xffff : 0;
+};
 
 const is = (member: Member, value: number): Constraint => ({ member, value, mask: 2 ** FLOW[member].bits - 1 });
 
@@ -104,6 +107,12 @@ const nd = (type: number) => [ip6, is("nw_proto", IP_PROTO.ICMPV6), is("tp_src",
  */
 export const PREREQUISITES: Readonly<Record<Prerequisite, readonly (readonly Constraint[])[]>> = {
   none: [[]],
+  ethernet: [[is("packet_type", 0)]],
+  mpls: [[is("dl_type", ETH_TYPE.MPLS)], [is("dl_type", ETH_TYPE.MPLS_MCAST)]],
+  nsh: [[is("dl_type", ETH_TYPE.NSH)]],
+  ct: [CT_STATE.NEW, CT_STATE.ESTABLISHED, CT_STATE.REPLY].map((bit) => [
+    { member: "ct_state", value: bit, mask: bit },
+  ]),
   vlan_vid: [[{ member: "vlan0_tci", value: VLAN_PRESENT, mask: VLAN_PRESENT }]],
   arp: [[is("dl_type", ETH_TYPE.ARP)], [is("dl_type", ETH_TYPE.RARP)]],
   ipv4: [[ip4]],
@@ -136,9 +145,22 @@ export const meetsPrerequisites = (
   prerequisites(field).some((all) =>
     all.every((constraint) => {
       unwildcard?.(constraint);
-      return ((get(flow, constraint.member) ^ constraint.value) & constraint.mask) === 0;
+      const { member, value, mask } = constraint;
+      return (((member === "dl_type" ? etherType(flow) : get(flow, member)) ^ value) & mask) === 0;
     }),
   );
+
+/** States of a connection of which OVS says that they come with an original direction; or tracked and not invalid. */
+const CT_VALID =
+  CT_STATE.NEW | CT_STATE.ESTABLISHED | CT_STATE.RELATED | CT_STATE.REPLY | CT_STATE.SRC_NAT | CT_STATE.DST_NAT;
+
+/** {@link meetsPrerequisites} of what a match demands; it may demand a valid connection without saying which. */
+export const matchMeetsPrerequisites = (match: Match, field: FieldName): boolean => {
+  if (FIELDS[field].needs !== "ct") return meetsPrerequisites(match.value, field);
+  const state = get(match.value, "ct_state");
+  const isValid = (get(match.mask, "ct_state") & ~state & CT_STATE.INVALID) !== 0;
+  return (state & CT_VALID) !== 0 || (isValid && (state & CT_STATE.TRACKED) !== 0);
+};
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Values in flows
@@ -247,13 +269,52 @@ const wildVlan = (match: Match, field: FieldName): void => {
   set(match.value, "vlan0_tci", get(match.value, "vlan0_tci") & get(match.mask, "vlan0_tci"));
 };
 
+/** A match while it is being put together. */
+export interface DraftMatch extends Match {
+  tunMetadata?: NonNullable<Match["tunMetadata"]>;
+}
+
+/**
+ * Fields of which OVS 3.1 takes the value for the mask: it matches the bits that are set and no others, so that 0 matches
+ * anything.
+ */
+const VALUE_IS_MASK: ReadonlySet<FieldName> = new Set<FieldName>([
+  "tun_erspan_ver",
+  "tun_erspan_dir",
+  "tun_erspan_hwid",
+  "tun_gtpu_flags",
+  "tun_gtpu_msgtype",
+]);
+
+const leadingZeros = (bytes: Uint8Array): number => {
+  const at = bytes.findIndex((byte) => byte !== 0);
+  return at < 0 ? bytes.length : at;
+};
+
+/** Bytes that a demand on a tunnel option takes: those of its value and mask without leading zeros. */
+export const tunMetadataSize = (value: Uint8Array, mask?: Uint8Array): number =>
+  Math.max(...[value, ...(mask === undefined ? [] : [mask])].map((bytes) => bytes.length - leadingZeros(bytes)));
+
+const matchTunMetadata = (match: DraftMatch, field: TunMetadataName, value: Uint8Array, mask?: Uint8Array): void => {
+  const from = TUN_METADATA_BYTES - tunMetadataSize(value, mask);
+  const demand: TunMetadataDemand =
+    mask === undefined
+      ? { value: value.slice(from) }
+      : { value: value.map((byte, i) => byte & mask[i]!).slice(from), mask: mask.slice(from) };
+  match.tunMetadata = new Map(match.tunMetadata).set(field, demand);
+};
+
 /**
  * Makes a match demand a value of a field, replacing what it demanded of the field before.
  *
  * @param value - {@link FIELD_BYTES} big-endian bytes (two for vlan_vid, with the "present" bit)
- * @param mask - as `value`; absent = exact, all zeros = anything
+ * @param mask - as `value`; absent = exact, all zeros = anything, but for a tunnel option: that it is there
  */
-export const matchField = (match: Match, field: FieldName, value: Uint8Array, mask?: Uint8Array): void => {
+export const matchField = (match: DraftMatch, field: FieldName, value: Uint8Array, mask?: Uint8Array): void => {
+  if (isTunMetadata(field)) {
+    matchTunMetadata(match, field, value, mask);
+    return;
+  }
   const { at, bits } = FIELD_PLACE[field];
   const row = fieldSpec(field);
   const isVlan = row.in === "vlan0_tci";
@@ -261,7 +322,11 @@ export const matchField = (match: Match, field: FieldName, value: Uint8Array, ma
     (isVlan ? wildVlan : wild)(match, field);
     return;
   }
-  if (row.format === "port16") {
+  if (VALUE_IS_MASK.has(field)) {
+    const ones = value[0]! & (mask?.[0] ?? 0xff);
+    setBits(match.value, at, bits, ones);
+    setBits(match.mask, at, bits, ones);
+  } else if (row.format === "port16") {
     setBits(match.value, at, bits, portFrom16((value[0]! << 8) | value[1]!));
     setOnes(match.mask, at, bits);
   } else if (row.valueShift !== undefined) {
@@ -290,6 +355,7 @@ export const matchField = (match: Match, field: FieldName, value: Uint8Array, ma
 
 /** Whether a match demands anything of a field. */
 export const matchesField = (match: Match, field: FieldName): boolean => {
+  if (isTunMetadata(field)) return match.tunMetadata?.has(field) === true;
   const { at, bits } = FIELD_PLACE[field];
   const end = at + bits;
   for (let from = at; from < end;) {

@@ -6,7 +6,8 @@
 // start at a 16-bit (48-bit members) or 32-bit boundary. Member names and meanings are those of OVS `struct flow`
 // (include/openvswitch/flow.h): VLAN TCIs keep the CFI bit as "present", nw_frag is FLOW_NW_FRAG_*, ICMP type and
 // code are in tp_src and tp_dst, the ARP opcode is in nw_proto, ARP addresses in nw_src and nw_dst, ND link-layer
-// addresses in arp_sha (source) and arp_tha (target).
+// addresses in arp_sha (source) and arp_tha (target). Members up to the Ethernet addresses are not of the packet: port,
+// metadata, registers, tunnel and connection. All but the port are zero when a packet comes in.
 
 /** Members in order, with their width in bits. */
 const MEMBERS = [
@@ -29,6 +30,41 @@ const MEMBERS = [
   ["reg13", 32],
   ["reg14", 32],
   ["reg15", 32],
+  ["pkt_mark", 32],
+  ["skb_priority", 32],
+  ["dp_hash", 32],
+  ["recirc_id", 32],
+  ["conj_id", 32],
+  ["packet_type", 32],
+  ["tun_id", 64],
+  ["tun_src", 32],
+  ["tun_dst", 32],
+  ["tun_ipv6_src", 128],
+  ["tun_ipv6_dst", 128],
+  ["tun_flags", 16],
+  ["tun_ttl", 8],
+  ["tun_tos", 8],
+  ["tun_gbp_id", 16],
+  ["tun_gbp_flags", 8],
+  ["tun_gtpu_flags", 8],
+  ["tun_gtpu_msgtype", 8],
+  ["tun_erspan_ver", 8],
+  ["tun_erspan_dir", 8],
+  ["tun_erspan_hwid", 8],
+  ["tun_erspan_idx", 32],
+  // Options of tunnels have no bits: see fields/tun-metadata.ts.
+  ["tun_metadata", 0],
+  ["ct_state", 8],
+  ["ct_nw_proto", 8],
+  ["ct_zone", 16],
+  ["ct_mark", 32],
+  ["ct_label", 128],
+  ["ct_nw_src", 32],
+  ["ct_nw_dst", 32],
+  ["ct_ipv6_src", 128],
+  ["ct_ipv6_dst", 128],
+  ["ct_tp_src", 16],
+  ["ct_tp_dst", 16],
   ["dl_dst", 48],
   ["dl_src", 48],
   ["vlan0_tpid", 16],
@@ -53,6 +89,18 @@ const MEMBERS = [
   ["arp_tha", 48],
   ["nd_reserved", 32],
   ["nd_options_type", 8],
+  ["nsh_flags", 8],
+  ["nsh_ttl", 8],
+  ["nsh_mdtype", 8],
+  ["nsh_np", 8],
+  ["mpls_lse0", 32],
+  ["mpls_lse1", 32],
+  ["mpls_lse2", 32],
+  ["nsh_path", 32],
+  ["nsh_c1", 32],
+  ["nsh_c2", 32],
+  ["nsh_c3", 32],
+  ["nsh_c4", 32],
 ] as const satisfies readonly (readonly [string, number])[];
 
 export type Member = (typeof MEMBERS)[number][0];
@@ -67,7 +115,7 @@ const layOut = (): { places: Record<Member, Place>; words: number } => {
   const places = {} as Record<Member, Place>;
   let at = 0;
   for (const [name, bits] of MEMBERS) {
-    const align = bits === 48 ? 16 : Math.min(bits, 32);
+    const align = bits === 48 ? 16 : Math.max(1, Math.min(bits, 32));
     at = Math.ceil(at / align) * align;
     places[name] = { at, bits };
     at += bits;
@@ -79,6 +127,9 @@ const layout = layOut();
 
 /** Where each member lies. */
 export const FLOW: Readonly<Record<Member, Place>> = layout.places;
+
+/** Words of the packet's own fields start here; before them lie port, metadata, registers, tunnel and connection. */
+export const PACKET_WORDS_AT: number = FLOW.dl_dst.at >>> 5;
 
 /** Length of a flow or mask in 32-bit words. */
 export const FLOW_WORDS: number = layout.words;

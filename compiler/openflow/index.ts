@@ -3,6 +3,7 @@
 export * from "./carry.js";
 export * from "./field-access.js";
 export * from "./fields.js";
+export * from "./fields/tun-metadata.js";
 export * from "./flow.js";
 export * from "./normalize.js";
 export {
@@ -34,3 +35,5 @@ export * from "./print/match.js";
 export { ipv4Text, ipv6Text, macText } from "./print/values.js";
 export * from "./types.js";
 export * from "./versions.js";
+export * from "./wire/errors.js";
+export * from "./wire/field-header.js";

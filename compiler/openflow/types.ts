@@ -3,6 +3,7 @@
 
 import type { Action } from "./action.js";
 import type { FieldName } from "./fields.js";
+import type { TunMetadataName } from "./fields/tun-metadata.js";
 import type { FlowWords } from "./flow.js";
 
 export * from "./action.js";
@@ -27,6 +28,15 @@ export const DEFAULT_PRIORITY = 0x8000;
 export interface Match {
   readonly value: FlowWords;
   readonly mask: FlowWords;
+  /** Demands on tunnel options, which are not in the flow: a packet that came by no tunnel has none of them. */
+  readonly tunMetadata?: ReadonlyMap<TunMetadataName, TunMetadataDemand>;
+}
+
+/** What a match demands of one tunnel option; `value` and `mask` are of one length, that of the option. */
+export interface TunMetadataDemand {
+  readonly value: Uint8Array;
+  /** Absent = exact; all zeros = that the option is there. */
+  readonly mask?: Uint8Array;
 }
 
 /** One flow as written in text or sent on the wire. */

@@ -1,7 +1,7 @@
 // Which versions of OpenFlow can carry a flow. OVS refuses a flow that no single version can express, and prints a
 // parsed flow as the lowest version that can carry it would transport it; both are decided with these sets.
 
-import type { FieldName } from "./fields.js";
+import { FIELDS, type FieldName, type FieldSpec } from "./fields.js";
 
 /**
  * The dialects that OVS tells apart (ofp-protocol.h, `ofputil_protocol`), as bits, lowest first: OpenFlow 1.0 with its
@@ -56,35 +56,22 @@ const NAMES: ReadonlyMap<number, string> = new Map([
 export const describeProtocols = (set: number): string =>
   NAMES.get(set) ?? PROTOCOLS.filter((name) => (PROTOCOL[name] & set) !== 0).join(", ");
 
-/** Fields that the plain OpenFlow 1.0 match has no room for, and those it and OpenFlow 1.1 lack. */
-const EXACT_FROM_11: readonly FieldName[] = ["metadata", "in_port_oxm", "nw_ecn", "sctp_src", "sctp_dst"];
-const EXACT_ANY: readonly FieldName[] = [
-  ...(["in_port", "eth_src", "eth_dst", "eth_type", "vlan_tci", "dl_vlan", "vlan_vid", "dl_vlan_pcp"] as const),
-  ...(["vlan_pcp", "ip_src", "ip_dst", "nw_proto", "nw_tos", "ip_dscp", "arp_op", "arp_spa", "arp_tpa"] as const),
-  ...(["tcp_src", "tcp_dst", "udp_src", "udp_dst", "icmp_type", "icmp_code"] as const),
-];
-const MASKED_FROM_11: readonly FieldName[] = ["metadata", "eth_src", "eth_dst"];
-const CIDR_ANY: readonly FieldName[] = ["ip_src", "ip_dst", "arp_spa", "arp_tpa"];
+/** Protocols of whose match a row says that it carries the field: with any mask, with a prefix, or exactly. */
+const carried = (field: FieldName, mask: "exact" | "prefix" | "any"): number => {
+  const { codes, openflow10, openflow11 } = FIELDS[field] as FieldSpec;
+  const by10 = openflow10 !== undefined && (mask === "exact" || (mask === "prefix" && openflow10 === "cidr"));
+  const by11 = openflow11 !== undefined && (mask === "exact" || openflow11 === "masked");
+  // The two fields without a code that OpenFlow 1.0 has are carried by others on the wire of later versions.
+  const byCode = codes.length > 0 || openflow10 !== undefined;
+  return (by10 ? STD_10 : 0) | (by11 ? PROTOCOL.OpenFlow11 : 0) | (byCode ? CARRIED_BY.nxmOrOxm : 0);
+};
 
-const exactAny = new Set(EXACT_ANY);
-const exactFrom11 = new Set(EXACT_FROM_11);
-const maskedFrom11 = new Set(MASKED_FROM_11);
-const cidrAny = new Set(CIDR_ANY);
-
-/** Protocols that can match or set the whole field. */
-export const exactProtocols = (field: FieldName): number =>
-  exactAny.has(field) ? CARRIED_BY.any : exactFrom11.has(field) ? CARRIED_BY.nxmOrOpenflow11Up : CARRIED_BY.nxmOrOxm;
+/** Protocols that can match or set the whole field; 0 for a field that none can. */
+export const exactProtocols = (field: FieldName): number => carried(field, "exact");
 
 /**
  * Protocols that can match the field with a mask.
  *
  * @param prefix - whether the mask is a run of ones and then zeros (of an IPv4 address; elsewhere it does not matter)
  */
-export const maskedProtocols = (field: FieldName, prefix: boolean): number =>
-  cidrAny.has(field)
-    ? prefix
-      ? CARRIED_BY.any
-      : CARRIED_BY.nxmOrOpenflow11Up
-    : maskedFrom11.has(field)
-      ? CARRIED_BY.nxmOrOpenflow11Up
-      : CARRIED_BY.nxmOrOxm;
+export const maskedProtocols = (field: FieldName, prefix: boolean): number => carried(field, prefix ? "prefix" : "any");

@@ -26,7 +26,11 @@
 //      nd_options_type and nd_reserved. nd_options_type is the kind of the first option seen.
 //  10. ARP and RARP need 28 bytes, Ethernet, IPv4, sizes 6 and 4, else nothing is set. An opcode above 255 leaves
 //      nw_proto 0, the rest is set.
-//  11. MPLS, NSH and all else: dl_type only.
+//  11. MPLS (both Ethernet types): up to three label stack entries, the last at the first with its bottom bit or at the
+//      end of the frame. Nothing behind them is parsed.
+//  12. NSH needs 8 bytes, version 0 and its whole length within the frame; with metadata type 1 the length must be 24 and
+//      the context words are set. Type 2 needs a length of at least 8, other types none. Nothing behind is parsed.
+//  13. All else: dl_type only.
 
 import { RangeViolation } from "ebpf-assembler";
 import { FLOW, setBits, type FlowWords } from "../openflow/flow.js";
@@ -43,10 +47,14 @@ import {
   ipv6Ext,
   ipv6Frag,
   llcSnap,
+  MAX_MPLS_LABELS,
   MAX_VLANS,
+  mpls,
   ND,
   nd,
   ndOption,
+  nsh,
+  NSH_TYPE_1,
   NW_FRAG,
   sctp,
   tcp,
@@ -134,8 +142,17 @@ const AT = {
   arpSha: FLOW.arp_sha.at,
   arpTha: FLOW.arp_tha.at,
   ndReserved: FLOW.nd_reserved.at >>> 5,
+  mplsLse: FLOW.mpls_lse0.at >>> 5,
+  nshFlags: FLOW.nsh_flags.at,
+  nshTtl: FLOW.nsh_ttl.at,
+  nshMdtype: FLOW.nsh_mdtype.at,
+  nshNp: FLOW.nsh_np.at,
+  nshPath: FLOW.nsh_path.at >>> 5,
   ndOptionsType: FLOW.nd_options_type.at,
 } as const;
+
+if (FLOW.nsh_c4.at !== FLOW.nsh_path.at + 128 || FLOW.mpls_lse2.at !== FLOW.mpls_lse0.at + 64)
+  throw new RangeViolation("The flow must hold label stack entries and the words of NSH one after the other");
 
 if (FLOW.dl_dst.at % 32 !== 0 || FLOW.dl_src.at !== FLOW.dl_dst.at + 48)
   throw new RangeViolation("The flow must begin its Ethernet addresses at a word, destination first, as a frame does");
@@ -151,6 +168,8 @@ const putAddress6 = (flow: FlowWords, word: number, b: Uint8Array, from: number)
 };
 
 const isZeroMac = (b: Uint8Array, at: number): boolean => read32(b, at) === 0 && read16(b, at + 4) === 0;
+
+const NSH_TYPE_2 = 2;
 
 const ALL_ZERO_MAC = -1;
 
@@ -360,6 +379,32 @@ const extractL2 = (b: Uint8Array, length: number, flow: FlowWords, layers: Layer
   setBits(flow, AT.dlType, 16, type);
 };
 
+/** Rule 11. */
+const extractMpls = (b: Uint8Array, l3: number, length: number, flow: FlowWords): void => {
+  for (let i = 0, at = l3; i < MAX_MPLS_LABELS && length - at >= mpls.minBytes; i++, at += mpls.minBytes) {
+    flow[AT.mplsLse + i] = read32(b, at);
+    if ((b[at + mpls.fields.bos.byteOffset]! & 1) !== 0) return;
+  }
+};
+
+/** Rule 12. */
+const extractNsh = (b: Uint8Array, at: number, length: number, flow: FlowWords): void => {
+  const left = length - at;
+  if (left < nsh.minBytes) return;
+  const first = read16(b, at);
+  const size = (first & 0x3f) * nsh.length!.unit;
+  const mdtype = b[at + nsh.fields.mdtype.byteOffset]!;
+  const isType1 = mdtype === NSH_TYPE_1.MDTYPE;
+  if (first >>> 14 !== 0 || size > left) return;
+  if (isType1 ? size !== NSH_TYPE_1.BYTES : mdtype === NSH_TYPE_2 && size < nsh.minBytes) return;
+  setBits(flow, AT.nshFlags, 8, (first >>> 12) & 3);
+  setBits(flow, AT.nshTtl, 8, (first >>> 6) & 0x3f);
+  setBits(flow, AT.nshMdtype, 8, mdtype);
+  setBits(flow, AT.nshNp, 8, b[at + nsh.fields.np.byteOffset]!);
+  const words = isType1 ? 1 + NSH_TYPE_1.CONTEXTS : 1;
+  for (let i = 0; i < words; i++) flow[AT.nshPath + i] = read32(b, at + nsh.fields.path.byteOffset + 4 * i);
+};
+
 /** Makes `to` equal to `from`; several times faster than Object.assign(). */
 export const copyLayers = (to: Layers, from: Layers): void => {
   to.nVlans = from.nVlans;
@@ -423,6 +468,13 @@ export const extract = (
     case ETH_TYPE.IPV6:
       if (!extractIpv6(packet, l3, length, flow, layers)) layers.fault = "ip";
       break;
+    case ETH_TYPE.MPLS:
+    case ETH_TYPE.MPLS_MCAST:
+      extractMpls(packet, l3, length, flow);
+      return layers;
+    case ETH_TYPE.NSH:
+      extractNsh(packet, l3, length, flow);
+      return layers;
     case ETH_TYPE.ARP:
     case ETH_TYPE.RARP:
       layers.complete = extractArp(packet, l3, length, flow, layers);

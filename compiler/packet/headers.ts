@@ -15,6 +15,7 @@ export const ETH_TYPE = {
   IPV6: 0x86dd,
   MPLS: 0x8847,
   MPLS_MCAST: 0x8848,
+  NSH: 0x894f,
   /** What OVS puts into dl_type for a frame that has no Ethernet type (OFP_DL_TYPE_NOT_ETH_TYPE). */
   NONE: 0x05ff,
 } as const;
@@ -110,6 +111,36 @@ export const llcSnap = header(
   ],
   { next: { field: "type", map: byEthType } },
 );
+
+/** One MPLS label stack entry; the one with `bos` set is the last. */
+export const mpls = header("mpls", "RFC 3032 section 2.1", [
+  ["label", 20],
+  ["tc", 3],
+  ["bos", 1],
+  ["ttl", 8],
+]);
+
+/** Label stack entries that the flow can hold (OVS FLOW_MAX_MPLS_LABELS). */
+export const MAX_MPLS_LABELS = 3;
+
+/** Network service header: base and path; four context words follow with metadata type 1. */
+export const nsh = header(
+  "nsh",
+  "RFC 8300 section 2.2",
+  [
+    ["version", 2],
+    ["flags", 2],
+    ["ttl", 6],
+    ["length", 6],
+    ["mdtype", 8],
+    ["np", 8],
+    ["path", 32],
+  ],
+  { length: { field: "length", unit: 4 } },
+);
+
+/** The metadata type with four context words, and its header's size in bytes. */
+export const NSH_TYPE_1 = { MDTYPE: 1, BYTES: 24, CONTEXTS: 4 } as const;
 
 /** ARP or RARP for Ethernet and IPv4. */
 export const arp = header("arp", "RFC 826", [

@@ -9,3 +9,8 @@ export const write16 = (bytes: Uint8Array, at: number, value: number): void => {
   bytes[at] = value >>> 8;
   bytes[at + 1] = value & 0xff;
 };
+
+export const write32 = (bytes: Uint8Array, at: number, value: number): void => {
+  write16(bytes, at, value >>> 16);
+  write16(bytes, at + 2, value & 0xffff);
+};

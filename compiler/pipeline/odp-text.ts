@@ -7,7 +7,7 @@ import { FLOW, get, getBytes, type FlowWords, type Member } from "../openflow/fl
 import { VLAN_PRESENT } from "../openflow/numbers.js";
 import { ETH_TYPE, IP_PROTO, NW_FRAG } from "../packet/headers.js";
 import { hex, ipv4Text, ipv6Text, macText, tcpFlagsText } from "../openflow/print/values.js";
-import { TCP_FLAGS_MASK } from "../openflow/tcp-flags.js";
+import { TCP_FLAGS } from "../openflow/flag-names.js";
 import { PORT } from "../openflow/types.js";
 import type { DpAction, SetTarget } from "./dp-action.js";
 
@@ -230,7 +230,7 @@ const icmpKey = (flow: FlowWords, mask: FlowWords, name: string): string[] =>
   ]);
 
 const tcpFlagsKey = (flow: FlowWords, mask: FlowWords): string[] => {
-  const ones = get(mask, "tcp_flags") & TCP_FLAGS_MASK;
+  const ones = get(mask, "tcp_flags") & TCP_FLAGS.allowed;
   return ones === 0 ? [] : [`tcp_flags(${tcpFlagsText(get(flow, "tcp_flags") & ones, ones)})`];
 };
 

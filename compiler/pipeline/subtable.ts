@@ -18,15 +18,8 @@ export const N_STAGES = 4;
 // Members of the stages; all others are L3. OVS segments alike (lib/flow.h, FLOW_SEGMENT_*_ENDS_AT).
 const L2: readonly Member[] = ["dl_dst", "dl_src", "vlan0_tpid", "vlan0_tci", "vlan1_tpid", "vlan1_tci", "dl_type"];
 const L4: readonly Member[] = ["tp_src", "tp_dst"];
-const METADATA: readonly Member[] = [
-  "in_port",
-  "actset_output",
-  "metadata",
-  ...Array.from({ length: 16 }, (_, i) => `reg${i}` as Member),
-];
-
 const stageOf = (member: Member): number =>
-  METADATA.includes(member) ? 0 : L2.includes(member) ? 1 : L4.includes(member) ? 3 : 2;
+  FLOW[member].at < FLOW.dl_dst.at ? 0 : L2.includes(member) ? 1 : L4.includes(member) ? 3 : 2;
 
 /** Per stage, the words of its bits. */
 const STAGES: readonly Uint32Array[] = (() => {

@@ -177,6 +177,7 @@ export class Switch {
    * @throws {@link FlowModError} for an overlap it asked to be checked for, a table that is not, an unknown group
    */
   add(flow: Flow, nowMs: number): Rule {
+    this.#checkMatch(flow.match);
     this.#checkActions(flow.actions);
     const { rule, replaced } = this.table(flow.table).add(flow, nowMs);
     if (replaced === undefined) this.#rules++;
@@ -200,6 +201,7 @@ export class Switch {
       readonly newCookie?: boolean;
     } & RuleFilter = {},
   ): Rule[] {
+    this.#checkMatch(flow.match);
     this.#checkActions(flow.actions);
     const table = this.table(flow.table);
     const old = table.collect(flow.match, flow.priority, options.strict ?? false, options);
@@ -267,6 +269,7 @@ export class Switch {
     match: Match,
     options: { readonly table?: number; readonly priority?: number; readonly strict?: boolean } & RuleFilter = {},
   ): Rule[] {
+    this.#checkMatch(match);
     const tables = options.table === undefined ? [...this.tables()] : [this.table(options.table)];
     const rules = tables.flatMap((table) =>
       table.collect(match, options.priority ?? 0, options.strict ?? false, options),
@@ -358,6 +361,13 @@ export class Switch {
   }
 
   /** A rule may use groups that are there; a bucket may use any, as in OVS. */
+  /** Tunnel options mean nothing to a switch without a table that maps them, and there is no such table. */
+  #checkMatch({ tunMetadata }: Match): void {
+    for (const field of tunMetadata?.keys() ?? []) {
+      throw new FlowModError("invalid_tlv_field", `Cannot match ${field}: no option of tunnels is mapped to it`);
+    }
+  }
+
   #checkActions(actions: readonly Action[]): void {
     visitActions(actions, (action) => {
       if (action.kind === "group" && !this.#groups.has(action.group)) {

@@ -33,7 +33,7 @@ export interface Rule {
 }
 
 /** Why a flow-mod was refused; the names are those of the OpenFlow errors. */
-export type FlowModProblem = "overlap" | "bad_table_id" | "bad_out_group" | "table_full";
+export type FlowModProblem = "overlap" | "bad_table_id" | "bad_out_group" | "table_full" | "invalid_tlv_field";
 
 /** A flow-mod that the switch refuses. */
 export class FlowModError extends OffloadError {

@@ -7,7 +7,7 @@
 // the same actions, rules, groups and sightings apart from the values that the mask covers. Translating has no side
 // effect; credit.ts applies what a translation implies.
 
-import { FLOW, get, getBits, set, type FlowWords } from "../openflow/flow.js";
+import { FLOW, get, getBits, PACKET_WORDS_AT, set, type FlowWords } from "../openflow/flow.js";
 import { VLAN_PRESENT } from "../openflow/numbers.js";
 import { IP_PROTO, NW_FRAG } from "../packet/headers.js";
 import { PORT, type Action } from "../openflow/types.js";
@@ -19,7 +19,7 @@ import type { MacSighting } from "./mac-learning.js";
 import type { Switch } from "./switch.js";
 import type { Rule } from "./table.js";
 import { runActions } from "./xlate/actions.js";
-import { Context, PACKET_WORDS_AT, type GroupCredit, type Trace, type XlateError } from "./xlate/context.js";
+import { Context, type GroupCredit, type Trace, type XlateError } from "./xlate/context.js";
 import { enterPipeline } from "./xlate/table-action.js";
 
 export { MAX_DEPTH, MAX_RESUBMITS, XLATE_ERROR_TEXT } from "./xlate/context.js";

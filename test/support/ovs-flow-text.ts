@@ -76,6 +76,37 @@ const l4Text = (flow: FlowWords, type: number, proto: number): string[] => {
   return out;
 };
 
+const BOTTOM = 0x100;
+
+/** OVS prints entries up to the first that is the last of its stack. */
+const mplsText = (flow: FlowWords): string[] => {
+  const first = get(flow, "mpls_lse0");
+  const out = [
+    `mpls_label=${first >>> 12}`,
+    `mpls_tc=${(first >>> 9) & 7}`,
+    `mpls_ttl=${first & 0xff}`,
+    `mpls_bos=${(first >>> 8) & 1}`,
+  ];
+  for (let i = 1, above = first; i < 3 && (above & BOTTOM) === 0; i++) {
+    above = get(flow, `mpls_lse${i}` as Member);
+    out.push(`mpls_lse${i}=${above}`);
+  }
+  return out;
+};
+
+/** OVS prints IP fields of NSH packets too, which are always 0. */
+const nshText = (flow: FlowWords): string[] => {
+  const path = get(flow, "nsh_path");
+  const isType1 = get(flow, "nsh_mdtype") === 1;
+  return [
+    ...(["nsh_flags", "nsh_ttl", "nsh_mdtype", "nsh_np"] as const).map((member) => `${member}=${get(flow, member)}`),
+    `nsh_spi=0x${(path >>> 8).toString(16)}`,
+    `nsh_si=${path & 0xff}`,
+    ...(isType1 ? [1, 2, 3, 4].map((i) => `nsh_c${i}=0x${get(flow, `nsh_c${i}` as Member).toString(16)}`) : []),
+    "nw_proto=0,nw_tos=0,nw_ecn=0,nw_ttl=0,nw_frag=no",
+  ];
+};
+
 /** What `ovs-ofctl parse-pcap` prints for `flow`, in_port left out, IPv6 addresses expanded. */
 export const ovsFlowText = (flow: FlowWords): string => {
   const type = get(flow, "dl_type");
@@ -102,6 +133,8 @@ export const ovsFlowText = (flow: FlowWords): string => {
       `ipv6_dst=${address6(flow, "ipv6_dst")}`,
       `ipv6_label=${hex(get(flow, "ipv6_label"), 5)}`,
     );
+  if (type === ETH_TYPE.MPLS || type === ETH_TYPE.MPLS_MCAST) out.push(...mplsText(flow));
+  if (type === ETH_TYPE.NSH) out.push(...nshText(flow));
   if (!isIp) return out.join(",");
   if (protoName === undefined) out.push(`nw_proto=${proto}`);
   const tos = get(flow, "nw_tos");
@@ -125,10 +158,8 @@ const expand = (text: string): string => {
   return [...left, ...middle, ...right].map((g) => g.padStart(4, "0")).join("");
 };
 
-/** OVS's text without in_port, MPLS labels and NSH fields (no part of our flow), its IPv6 addresses expanded. */
+/** OVS's text without in_port, its IPv6 addresses expanded. */
 export const expandIpv6 = (text: string): string =>
   text
     .replace(/in_port=[^,]*,/, "")
-    .replace(/,mpls_[^,]*/g, "")
-    .replace(/,nsh_flags=.*/, "")
     .replace(/(ipv6_src|ipv6_dst|nd_target)=([^,]*)/g, (_, key: string, value: string) => `${key}=${expand(value)}`);

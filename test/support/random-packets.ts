@@ -93,8 +93,34 @@ const extensions = (r: Random): ExtSpec[] => {
   return Array.from({ length: r.pick([0, 0, 0, 0, 1, 1, 2, 3, 9]) }, one);
 };
 
+/** Label stack entries, the bottom bit sometimes early, sometimes missing. */
+const mplsPayload = (r: Random): Uint8Array => {
+  const out = r.bytes(4 * r.pick([0, 1, 1, 2, 3, 4, 5]) + r.pick([0, 0, 2, 30]));
+  const bottom = r.pick([0, 0, 1, 2, 3, 9]);
+  for (let i = 0; 4 * i + 3 < out.length; i++) {
+    out.set([0, r.below(2), (r.below(8) << 1) | (i === bottom ? 1 : 0), r.pick([0, 1, 64, 255])], 4 * i);
+  }
+  return out;
+};
+
+/** A network service header, mostly valid. */
+const nshPayload = (r: Random): Uint8Array => {
+  const mdtype = r.pick([1, 1, 1, 2, 3]);
+  const words = r.oneIn(6) ? r.below(16) : mdtype === 1 ? 6 : r.between(2, 8);
+  const out = new Uint8Array(4 * words + r.pick([0, 4, 40]));
+  out.set(r.bytes(out.length));
+  const first = (r.oneIn(10) ? 1 << 14 : 0) | (r.below(4) << 12) | (r.below(64) << 6) | words;
+  out.set([first >> 8, first & 0xff, mdtype, r.between(1, 5)].slice(0, out.length));
+  return r.oneIn(6) ? out.slice(0, r.below(30)) : out;
+};
+
 const l3 = (r: Random): L3Spec => {
-  const kind = r.below(16);
+  const kind = r.below(17);
+  if (kind === 16) {
+    const isNsh = r.oneIn(2);
+    const type = isNsh ? 0x894f : r.pick([0x8847, 0x8848]);
+    return { kind: "raw", type, payload: isNsh ? nshPayload(r) : mplsPayload(r) };
+  }
   if (kind < 7)
     return {
       kind: "ipv4",

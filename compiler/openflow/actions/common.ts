@@ -80,7 +80,11 @@ export const checkPort = (context: ParseContext, port: number, at: number): void
 };
 
 /** What to match so that a field means something. */
-const WANTED: Partial<Record<Prerequisite, string>> = {
+export const WANTED: Partial<Record<Prerequisite, string>> = {
+  ethernet: "packets with an Ethernet header",
+  mpls: "mpls or mplsm",
+  nsh: "dl_type=0x894f",
+  ct: "a valid connection (ct_state=+est, +new, +rel, +rpl, +snat, +dnat or +trk-inv)",
   vlan_vid: "a VLAN tag (vlan_tci=0x1000/0x1000, or a VLAN ID)",
   arp: "arp",
   ipv4: "ip",

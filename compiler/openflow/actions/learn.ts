@@ -14,7 +14,7 @@ import { newFlow } from "../flow.js";
 import type { ParseContext } from "../parse/context.js";
 import { parseUnsigned } from "../parse/numbers.js";
 import { cut, pairs, type Pair, type Piece } from "../parse/source.js";
-import { isOtherField, parseSubfield, requireWritable } from "../parse/subfield.js";
+import { parseSubfield, requireWritable } from "../parse/subfield.js";
 import { parseFieldValue } from "../parse/values.js";
 import { subfieldText } from "../print/subfield.js";
 import { fieldValueText, hex } from "../print/values.js";
@@ -40,7 +40,7 @@ interface Draft {
 
 const nameOf = (text: string): string => text.replace(/\[.*$/s, "").replace(/_W$/, "");
 
-const namesField = (text: string): boolean => fieldByCodeName(nameOf(text)) !== undefined || isOtherField(nameOf(text));
+const namesField = (text: string): boolean => fieldByCodeName(nameOf(text)) !== undefined;
 
 /** A constant for `dst`, in ceil(dst.bits / 8) bytes. */
 const constant = (context: ParseContext, piece: Piece, dst: Subfield): Uint8Array => {

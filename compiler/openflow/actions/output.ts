@@ -4,7 +4,6 @@ import { PACKET_IN_REASONS, PORT, type PacketInReason } from "../types.js";
 import { numberIn } from "../parse/numbers.js";
 import { pairs, type Piece } from "../parse/source.js";
 import { fieldByCodeName } from "../field-access.js";
-import { isOtherField } from "../parse/subfield.js";
 import { MAX_PORTS, portFromText, portToText } from "../ports.js";
 import { subfieldText } from "../print/subfield.js";
 import { checkPort, dottedHex, hexBytes, needsField, NO_LIMIT, parsePort, wholeSubfield, words } from "./common.js";
@@ -40,7 +39,7 @@ const truncated: Parse = ({ context }, value) => {
 /** Whether text begins with the name of a field. */
 const namesField = (text: string): boolean => {
   const name = text.replace(/[[-].*$/s, "").replace(/_W$/, "");
-  return fieldByCodeName(name) !== undefined || isOtherField(name);
+  return fieldByCodeName(name) !== undefined;
 };
 
 const output: Parse = (args, value, name) => {

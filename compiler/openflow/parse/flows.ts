@@ -2,14 +2,27 @@
 // name of a command. What OVS refuses is refused here too, at the place and with the reason.
 
 import { CompileError, type Diagnostic } from "ebpf-assembler";
-import { FIELD_BYTES, FIELD_WIDTH, fieldByName, fieldSpec, matchField, readField } from "../field-access.js";
-import type { FieldName } from "../fields.js";
+import {
+  FIELD_BYTES,
+  FIELD_WIDTH,
+  fieldByName,
+  etherType,
+  fieldSpec,
+  matchesField,
+  matchField,
+  readField,
+  tunMetadataSize,
+  type DraftMatch,
+} from "../field-access.js";
+import { FIELD_NAMES, type FieldName } from "../fields.js";
+import { isTunMetadata, TUN_METADATA_TOTAL_BYTES, type TunMetadataName } from "../fields/tun-metadata.js";
 import { get, newFlow } from "../flow.js";
-import { normalizeMatch } from "../normalize.js";
+import { foreignAddress, normalizeMatch, unmetField } from "../normalize.js";
 import { ETH_TYPE, IP_PROTO, NW_FRAG } from "../../packet/headers.js";
 import { portFromText, type PortNames } from "../ports.js";
 import { DEFAULT_PRIORITY, PORT, type Action, type Flow, type FlowFlag, type Match } from "../types.js";
 import { CARRIED_BY, exactProtocols, maskedProtocols } from "../versions.js";
+import { WANTED } from "../actions/common.js";
 import { parseActionList } from "./actions.js";
 import { checkActions } from "./check.js";
 import { ParseContext } from "./context.js";
@@ -17,8 +30,8 @@ import { fromBytes, toBytes } from "../big-endian.js";
 import { number64, numberIn, parseDecimal, parseUnsigned } from "./numbers.js";
 import { contentLines, parseEach, requireAll, type LineResult } from "./lines.js";
 import { cut, pairs, type Line, type Pair, type Piece } from "./source.js";
-import { isOtherField, parseSubfield } from "./subfield.js";
-import { isPrefixMask, parseFieldValue } from "./values.js";
+import { parseSubfield } from "./subfield.js";
+import { isPrefixMask, parseFieldValue, type FieldValue } from "./values.js";
 
 /** Group number that stands for "any" (OFPG_ANY). */
 const ANY_GROUP = 0xffffffff;
@@ -68,6 +81,8 @@ const PROTOCOL_WORDS: Readonly<Record<string, readonly [type: number, proto?: nu
   tcp6: [ETH_TYPE.IPV6, IP_PROTO.TCP],
   udp6: [ETH_TYPE.IPV6, IP_PROTO.UDP],
   sctp6: [ETH_TYPE.IPV6, IP_PROTO.SCTP],
+  mpls: [ETH_TYPE.MPLS],
+  mplsm: [ETH_TYPE.MPLS_MCAST],
 };
 
 const FLAGS: Readonly<Record<FlowFlag, number>> = {
@@ -80,14 +95,14 @@ const FLAGS: Readonly<Record<FlowFlag, number>> = {
 
 /** Words of `dump-flows` output that mean nothing when a flow is added. */
 const STATISTICS: ReadonlySet<string> = new Set(["duration", "n_packets", "n_bytes", "idle_age", "hard_age"]);
-const IGNORED: ReadonlySet<string> = new Set(["no_readonly_table", "allow_hidden_fields", "eth"]);
+const IGNORED: ReadonlySet<string> = new Set(["no_readonly_table", "allow_hidden_fields"]);
 
 /** Commands in the order in which OVS tries whether the first word is a beginning of theirs. */
 const COMMANDS: readonly FlowCommand[] = ["add", "delete", "delete_strict", "modify", "modify_strict"];
 
 /** A flow while it is being read. */
 interface Draft {
-  readonly match: { readonly value: Match["value"]; readonly mask: Match["mask"] };
+  readonly match: DraftMatch;
   table: number;
   priority: number;
   newCookie: bigint | undefined;
@@ -180,12 +195,29 @@ const SETTINGS: Readonly<Record<string, readonly [commands: readonly FlowCommand
   ],
 };
 
+/** One demand on an option, and room for all of them. */
+const checkTunMetadata = (
+  context: ParseContext,
+  field: TunMetadataName,
+  key: Piece,
+  { value, mask }: FieldValue,
+  { match: { tunMetadata = new Map() } }: Draft,
+): void => {
+  if (tunMetadata.has(field)) context.fail(key.at, `Cannot match ${field} twice`);
+  let size = tunMetadataSize(value, mask);
+  for (const demand of tunMetadata.values()) size += demand.value.length;
+  if (size > TUN_METADATA_TOTAL_BYTES) {
+    context.fail(key.at, `Cannot match ${field}: want at most ${TUN_METADATA_TOTAL_BYTES} bytes of options in all`);
+  }
+};
+
 const readFieldMatch = (context: ParseContext, field: FieldName, { key, value }: Pair, draft: Draft): void => {
   // A field alone matches anything, as in a match on the existence of a header.
   const piece = value.text === "" ? { text: "0/0", at: key.at } : value;
   const read = parseFieldValue(context.line, piece, field, context.ports);
+  if (isTunMetadata(field)) checkTunMetadata(context, field, key, read, draft);
   matchField(draft.match, field, read.value, read.mask);
-  if (read.mask?.every((byte) => byte === 0)) return;
+  if (read.mask?.every((byte) => byte === 0) === true && !isTunMetadata(field)) return;
   const protocols = read.mask === undefined ? exactProtocols(field) : maskedProtocols(field, isPrefixMask(read.mask));
   context.narrow(protocols, key.at, `a match on ${read.mask === undefined ? "" : "part of "}${key.text}`);
 };
@@ -225,11 +257,10 @@ const readWord = (context: ParseContext, pair: Pair, draft: Draft, command: Flow
     return;
   }
   if (IGNORED.has(name)) return;
+  if (name === "eth") return matchField(draft.match, "packet_type", new Uint8Array(FIELD_BYTES.packet_type));
   const field = fieldByName(name);
   if (field !== undefined) return readFieldMatch(context, field, pair, draft);
   if (name.includes("[")) return readSubfieldMatch(context, pair, draft);
-  if (isOtherField(name)) context.fail(key.at, `Field ${name} is not supported yet`);
-  if (name === "mpls" || name === "mplsm") context.fail(key.at, `A match on ${name} is not supported yet`);
   const setting = Object.hasOwn(SETTINGS, name) ? SETTINGS[name]! : undefined;
   const known = STATISTICS.has(name) || setting?.[0].includes(command);
   if (!known) context.fail(key.at, `Cannot find "${name}": want a field, a protocol or a setting of a flow`);
@@ -244,6 +275,27 @@ const refusePortsOfLaterFragments = (context: ParseContext, match: Match): void 
   const hasPorts = proto === IP_PROTO.TCP || proto === IP_PROTO.UDP || proto === IP_PROTO.SCTP;
   if (demandsPorts !== 0 && hasPorts && (get(match.value, "nw_frag") & NW_FRAG.LATER) !== 0) {
     context.fail(0, "Cannot match ports or TCP flags of later fragments: want ip_frag to be no, first or not_later");
+  }
+};
+
+/** Values that a switch accepts of the fields that it looks at more closely than text does. */
+const RANGED: readonly FieldName[] = FIELD_NAMES.filter((field) => fieldSpec(field).range !== undefined);
+
+/** What OVS sends as it is written, and every switch refuses. */
+const refuseUnmetFields = (context: ParseContext, match: Match, at: number): void => {
+  const unmet = unmetField(match);
+  if (unmet !== undefined)
+    context.fail(at, `Cannot match ${unmet}: the flow must match ${WANTED[fieldSpec(unmet).needs]!}`);
+  const foreign = foreignAddress(match);
+  if (foreign !== undefined) {
+    const want = foreign.startsWith("ct_ipv6") ? "ipv6" : "ip";
+    context.fail(at, `Cannot match ${foreign}: the flow must match ${want}`);
+  }
+  for (const field of RANGED) {
+    if (!matchesField(match, field)) continue;
+    const [least, most] = fieldSpec(field).range!;
+    const value = Number(fromBytes(readField(match.value, field)));
+    if (value < least || value > most) context.fail(at, `Cannot match ${field} ${value}: want ${least} to ${most}`);
   }
 };
 
@@ -285,7 +337,7 @@ const parseLine = (line: Line, ports: PortNames | undefined): FlowMod => {
     : { match: { text: line.text.slice(from), at: from }, actions: undefined };
   if (acts && actions === undefined) context.fail(line.text.length, "Cannot find the actions: want actions=...");
   for (const pair of pairs(match)) readWord(context, pair, draft, command);
-  if (get(draft.match.value, "dl_type") === ETH_TYPE.IPV6) {
+  if (etherType(draft.match.value) === ETH_TYPE.IPV6) {
     const upper = (["nw_proto", "nw_tos", "tp_src", "tp_dst"] as const).some((m) => get(draft.match.mask, m) !== 0);
     if (upper) context.narrow(CARRIED_BY.nxmOrOxm, from, "a match within IPv6");
   }
@@ -298,6 +350,7 @@ const parseLine = (line: Line, ports: PortNames | undefined): FlowMod => {
     checkActions(context, located, draft.match, table);
     list = located.map((a) => a.action);
   }
+  refuseUnmetFields(context, draft.match, from);
   const dropped = normalizeMatch(draft.match);
   if (dropped.length > 0) {
     const names = dropped.join(", ");

@@ -6,18 +6,10 @@ import type { Subfield } from "../types.js";
 import type { ParseContext } from "./context.js";
 import type { Piece } from "./source.js";
 
-/** Fields of OVS that are beyond this language. */
-const OTHER_FIELDS =
-  /^(NXM|OXM|NXOXM|ONFOXM|ERICOXM)_|^(tun_|tunnel_id$|gtpu|ct_|mpls_|nsh_|nsp$|nsi$|nshc[1-4]$|xreg[0-7]$|xxreg[0-3]$)|^(dp_hash|recirc_id|packet_type|conj_id|skb_priority|pkt_mark)$/;
-
-/** Whether `name` is a field of OVS that this language does without so far. */
-export const isOtherField = (name: string): boolean => OTHER_FIELDS.test(name) && fieldByCodeName(name) === undefined;
-
-/** The field called `name`. @throws CompileError naming a field that is unknown or not supported yet */
+/** The field called `name`. @throws CompileError naming a field that is unknown */
 export const requireField = (context: ParseContext, piece: Piece, lookUp = fieldByName): FieldName => {
   const field = lookUp(piece.text);
   if (field !== undefined) return field;
-  if (isOtherField(piece.text)) return context.fail(piece.at, `Field ${piece.text} is not supported yet`);
   const meant = fieldByCodeName(piece.text);
   if (meant !== undefined) return context.fail(piece.at, `Cannot use ${piece.text} here: want its name ${meant}`);
   return context.fail(piece.at, `Cannot find field "${piece.text}": want a name like reg0 or eth_dst`);
@@ -29,11 +21,15 @@ export const requireWritable = (context: ParseContext, field: FieldName, piece: 
   requireCode(context, field, piece);
 };
 
-/** @throws CompileError for the two OpenFlow 1.0 forms that no action can name on the wire */
+/** What to use for the fields that no action can name on the wire, where there is something. */
+const INSTEAD: Partial<Record<FieldName, FieldName>> = { dl_vlan: "vlan_vid", dl_vlan_pcp: "vlan_pcp" };
+
+/** @throws CompileError for a field that no action can name on the wire */
 const requireCode = (context: ParseContext, field: FieldName, piece: Piece): void => {
   if (codeName(field) === field) {
-    const instead = field === "dl_vlan" ? "vlan_vid" : "vlan_pcp";
-    context.fail(piece.at, `Cannot use ${piece.text} in an action: want ${instead}`);
+    const instead = INSTEAD[field];
+    const want = instead === undefined ? "no version of OpenFlow can carry it" : `want ${instead}`;
+    context.fail(piece.at, `Cannot use ${piece.text} in an action: ${want}`);
   }
 };
 

@@ -1,12 +1,12 @@
 // Values of fields in text, as OVS's mf_parse() reads them: numbers, MAC, IPv4 and IPv6 addresses, each with an
 // optional /mask (or prefix length), ports, fragment kinds, TCP flags.
 
-import { FIELD_BYTES, fieldSpec, WIRE_BYTES } from "../field-access.js";
-import { FIELD_NAMES, type FieldName, type Format } from "../fields.js";
+import { FIELD_BYTES, FIELD_LIMIT, fieldSpec, WIRE_BYTES } from "../field-access.js";
+import type { FieldName, Format } from "../fields.js";
 import { VLAN_NONE } from "../numbers.js";
 import { NW_FRAG } from "../../packet/headers.js";
 import { portFromText, type PortNames } from "../ports.js";
-import { TCP_FLAG_NAMES, TCP_FLAGS_MASK } from "../tcp-flags.js";
+import { CT_STATE_FLAGS, TCP_FLAGS, TUN_FLAGS, type FlagNames } from "../flag-names.js";
 import { fromBytes, toBytes } from "../big-endian.js";
 import { parseUnsigned } from "./numbers.js";
 import { cut, fail, type Line, type Piece } from "./source.js";
@@ -96,17 +96,11 @@ const address =
       if (bits > 8 * size) want(after.at, after.text, `a prefix length from 0 to ${8 * size}`);
       return withMask(value, prefixMask(bits, size));
     }
+    // OVS takes what begins with a digit for a length of IPv6 prefixes, and refuses it when that is not all.
+    if (size === 16 && /^[0-9]/.test(after.text)) want(after.at, after.text, "a prefix length, or a mask like ffff::");
     const mask = parse(after.text) ?? want(after.at, after.text, `${what} as the mask`);
     return withMask(value, mask);
   };
-
-/** The largest value that each field has a bit for. */
-const LARGEST: Readonly<Record<FieldName, bigint>> = Object.fromEntries(
-  FIELD_NAMES.map((field) => {
-    const { bits, valueBits = 0 } = fieldSpec(field);
-    return [field, field === "arp_op" ? 0xffn : (1n << BigInt(Math.max(bits, valueBits))) - 1n];
-  }),
-) as Record<FieldName, bigint>;
 
 /** Plain decimal numbers that fit any integer field but the one-byte ones: the bulk of all values. */
 const PLAIN = /^(?:0|[1-9][0-9]{0,8})$/;
@@ -114,7 +108,7 @@ const PLAIN = /^(?:0|[1-9][0-9]{0,8})$/;
 const plainInteger = (piece: Piece, field: FieldName): FieldValue | undefined => {
   if (field === "nw_tos" || !PLAIN.test(piece.text)) return undefined;
   const value = Number(piece.text);
-  if (value > LARGEST[field]) return undefined;
+  if (value > FIELD_LIMIT[field]) return undefined;
   const bytes = new Uint8Array(FIELD_BYTES[field]);
   for (let i = bytes.length - 1, rest = value; rest > 0; i--, rest >>>= 8) bytes[i] = rest;
   return { value: bytes };
@@ -124,19 +118,19 @@ const maskedInteger: Read = (line, piece, field) => {
   const [before, after] = cut(piece, "/");
   const size = WIRE_BYTES[field];
   const read = (part: Piece, what: string): bigint => {
-    const negative = size === 8 && part.text.startsWith("-");
+    const negative = size >= 8 && part.text.startsWith("-");
     const value = parseUnsigned(negative ? part.text.slice(1) : part.text);
     if (value === undefined) return fail(line, part.at, `Cannot read ${what} "${part.text}": want a number`);
     if (value >> BigInt(8 * size) !== 0n) {
       return fail(line, part.at, `Cannot read ${what} ${part.text}: it has more than ${8 * size} bits`);
     }
-    return BigInt.asUintN(8 * size, negative ? -value : value);
+    return negative ? BigInt.asUintN(64, -value) : value;
   };
   const value = read(before, field);
   const bytes = FIELD_BYTES[field];
   const noTag = field === "dl_vlan" && value === BigInt(VLAN_NONE);
-  if (value > LARGEST[field] && !noTag) {
-    const most = field === "vlan_vid" ? "0x1fff" : LARGEST[field];
+  if (value > FIELD_LIMIT[field] && !noTag) {
+    const most = field === "vlan_vid" ? "0x1fff" : FIELD_LIMIT[field];
     fail(line, before.at, `Cannot use ${field} ${before.text}: want at most ${most}`);
   }
   if (field === "nw_tos" && (value & 3n) !== 0n) {
@@ -178,46 +172,61 @@ const fragment: Read = (line, piece, field) => {
   return mask === 3 ? { value: Uint8Array.of(value) } : { value: Uint8Array.of(value), mask: Uint8Array.of(mask) };
 };
 
-const flagBit = (line: Line, name: string, at: number): number => {
-  const bit = (TCP_FLAG_NAMES as readonly string[]).indexOf(name);
-  if (bit < 0) fail(line, at, `Cannot read TCP flag "${name}": want one of ${TCP_FLAG_NAMES.join(", ")}`);
+const flagBit = (line: Line, flags: FlagNames, name: string, at: number): number => {
+  const bit = flags.names.indexOf(name);
+  if (bit < 0) fail(line, at, `Cannot read ${flags.of} flag "${name}": want one of ${flags.names.join(", ")}`);
   return 1 << bit;
 };
 
-const tcpFlags: Read = (line, piece, field) => {
-  const result = (value: number, mask: number): FieldValue => {
-    if ((value | mask) & ~TCP_FLAGS_MASK) fail(line, piece.at, `Cannot use ${field} ${piece.text}: want at most 0xfff`);
-    const bytes = toBytes(BigInt(value), 2);
-    return mask === TCP_FLAGS_MASK ? { value: bytes } : { value: bytes, mask: toBytes(BigInt(mask), 2) };
-  };
-  const numeric = (text: string): number | undefined => {
-    const value = parseUnsigned(text);
-    return value === undefined ? undefined : Number(value);
-  };
-  const [before, after] = cut(piece, "/");
-  if (after !== undefined) {
-    const value = numeric(before.text);
-    const mask = numeric(after.text);
-    if (value !== undefined && mask !== undefined) return result(value, mask);
-  }
-  let at = piece.at;
-  let value = 0;
-  if (/^[+-]/.test(piece.text)) {
-    let mask = 0;
-    for (const part of piece.text.split(/(?=[+-])/)) {
-      const bit = flagBit(line, part.slice(1), at + 1);
-      if (mask & bit) fail(line, at + 1, `Cannot use TCP flag "${part.slice(1)}" twice`);
-      mask |= bit;
-      if (part.startsWith("+")) value |= bit;
-      at += part.length;
+/** `+a-b`, `a|b` (all others unset), or a number with or without a mask. */
+const flagsOf =
+  (flags: FlagNames): Read =>
+  (line, piece, field) => {
+    const size = FIELD_BYTES[field];
+    const result = (value: number, mask: number): FieldValue => {
+      if ((value | mask) & ~flags.allowed) {
+        fail(line, piece.at, `Cannot use ${field} ${piece.text}: want at most 0x${flags.allowed.toString(16)}`);
+      }
+      const bytes = toBytes(BigInt(value), size);
+      return mask === flags.allowed ? { value: bytes } : { value: bytes, mask: toBytes(BigInt(mask), size) };
+    };
+    const numeric = (text: string): number | undefined => {
+      const value = parseUnsigned(text);
+      return value === undefined ? undefined : Number(value);
+    };
+    const [before, after] = cut(piece, "/");
+    if (after !== undefined) {
+      const value = numeric(before.text);
+      const mask = numeric(after.text);
+      if (value !== undefined && mask !== undefined) return result(value, mask);
     }
-    return result(value, mask);
-  }
-  for (const part of piece.text.split("|")) {
-    value |= numeric(part) ?? flagBit(line, part, at);
-    at += part.length + 1;
-  }
-  return result(value, TCP_FLAGS_MASK);
+    let at = piece.at;
+    let value = 0;
+    if (/^[+-]/.test(piece.text)) {
+      let mask = 0;
+      for (const part of piece.text.split(/(?=[+-])/)) {
+        const bit = flagBit(line, flags, part.slice(1), at + 1);
+        if (mask & bit) fail(line, at + 1, `Cannot use ${flags.of} flag "${part.slice(1)}" twice`);
+        mask |= bit;
+        if (part.startsWith("+")) value |= bit;
+        at += part.length;
+      }
+      return result(value, mask);
+    }
+    for (const part of piece.text.split("|")) {
+      value |= numeric(part) ?? flagBit(line, flags, part, at);
+      at += part.length + 1;
+    }
+    return result(value, flags.allowed);
+  };
+
+/** `(NAMESPACE,TYPE)`. */
+const packetType: Read = (line, piece, field) => {
+  const [, ...parts] = /^\(([^,]*),([^,]*)\)$/.exec(piece.text) ?? [];
+  const numbers = parts.map(parseUnsigned);
+  const bytes = numbers.flatMap((n) => (n === undefined || n > 0xffffn ? [] : [Number(n) >>> 8, Number(n) & 0xff]));
+  if (bytes.length === 4) return { value: Uint8Array.from(bytes) };
+  return fail(line, piece.at, `Cannot read ${field} "${piece.text}": want (NAMESPACE,TYPE), numbers of 16 bits`);
 };
 
 const mac = address(parseMac, 6, "a MAC address like 00:11:22:33:44:55", false);
@@ -233,7 +242,10 @@ const READ: Readonly<Record<Format, Read>> = {
   port,
   port16: port,
   frag: fragment,
-  tcp_flags: tcpFlags,
+  tcp_flags: flagsOf(TCP_FLAGS),
+  tun_flags: flagsOf(TUN_FLAGS),
+  ct_state: flagsOf(CT_STATE_FLAGS),
+  packet_type: packetType,
 };
 
 /**

@@ -4,7 +4,7 @@ import { fieldSpec } from "../field-access.js";
 import type { FieldName } from "../fields.js";
 import { fromBytes } from "../big-endian.js";
 import { portToText, type PortNames } from "../ports.js";
-import { TCP_FLAG_NAMES, TCP_FLAGS_MASK } from "../tcp-flags.js";
+import { TCP_FLAGS, TUN_FLAGS, type FlagNames } from "../flag-names.js";
 
 /** C's `%#x`: no 0x before a zero. */
 export const hex = (value: number | bigint): string => (value === 0 || value === 0n ? "0" : `0x${value.toString(16)}`);
@@ -62,18 +62,25 @@ export const ipv4Masked = (value: Uint8Array, mask: Uint8Array): string => withP
 
 export const ipv6Masked = (value: Uint8Array, mask: Uint8Array): string => withPrefix(ipv6Text, value, mask);
 
-/** `syn|ack` for an exact match, `+syn-ack` for a partial one. */
-export const tcpFlagsText = (value: number, mask: number): string => {
-  const names = TCP_FLAG_NAMES.map((name, bit) => [name, 1 << bit] as const);
-  if (mask === TCP_FLAGS_MASK) {
-    const set = names.filter(([, bit]) => value & bit).map(([name]) => name);
+/** `syn|ack` for an exact match, `+syn-ack` for a partial one. @param whole - mask of an exact match */
+export const flagsText = (value: number, mask: number, { names, allowed }: FlagNames, whole = allowed): string => {
+  const bits = names.map((name, bit) => [name, 1 << bit] as const);
+  if (mask === whole) {
+    const set = bits.filter(([, bit]) => value & bit).map(([name]) => name);
     return set.length === 0 ? "0" : set.join("|");
   }
-  return names
+  return bits
     .filter(([, bit]) => mask & bit)
     .map(([name, bit]) => `${value & bit ? "+" : "-"}${name}`)
     .join("");
 };
+
+export const tcpFlagsText = (value: number, mask: number): string => flagsText(value, mask, TCP_FLAGS);
+
+const shortHex = (value: number): string => (value > 9 ? hex(value) : String(value));
+
+/** `packet_type` as OVS writes it where it is not Ethernet. */
+export const packetTypeText = (value: number): string => `(${shortHex(value >>> 16)},${shortHex(value & 0xffff)})`;
 
 const bytesHex = (bytes: Uint8Array): string => hex(fromBytes(bytes));
 
@@ -95,6 +102,8 @@ export const fieldValueText = (field: FieldName, value: Uint8Array, mask?: Uint8
       const port = Number(fromBytes(value));
       return portToText(port >= 0xff00 ? port + 0xffff0000 : port, ports);
     }
+    case "tun_flags":
+      return flagsText(Number(fromBytes(value)), Number(fromBytes(ones)) & TUN_FLAGS.allowed, TUN_FLAGS);
     default: {
       const number = row.format === "hex" ? bytesHex(value) : fromBytes(value).toString();
       return mask === undefined ? number : `${number}/${bytesHex(mask)}`;

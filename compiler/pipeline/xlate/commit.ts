@@ -3,10 +3,19 @@
 // A value is written whole, merged with what the packet had: so committing a field marks all of it, and where the set
 // depends on what the packet is, the bits that say so.
 
-import { FLOW, get, getBits, getBytes, setBits, type FlowWords, type Member } from "../../openflow/flow.js";
+import {
+  FLOW,
+  get,
+  getBits,
+  getBytes,
+  PACKET_WORDS_AT,
+  setBits,
+  type FlowWords,
+  type Member,
+} from "../../openflow/flow.js";
 import { ETH_TYPE, IP_PROTO } from "../../packet/headers.js";
 import type { DpAction, SetTarget } from "../dp-action.js";
-import { PACKET_WORDS_AT, type Context } from "./context.js";
+import type { Context } from "./context.js";
 import { commitVlans } from "./vlan.js";
 
 type Family = Extract<DpAction, { kind: "set" }>["family"];

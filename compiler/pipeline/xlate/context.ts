@@ -20,14 +20,20 @@ export const MAX_RESUBMITS = MAX_DEPTH * MAX_DEPTH;
 /** Bytes on the stack, with one more for each value, at which a translation ends. */
 export const MAX_STACK = 65536;
 
-/** Why a translation was given up; the packet is dropped then. Names of OVS `enum xlate_error`, and one of ours. */
-export type XlateError = "recursion_too_deep" | "too_many_resubmits" | "stack_too_deep" | "unsupported_action";
+/** Why a translation was given up; the packet is dropped then. Names of OVS `enum xlate_error`, and two of ours. */
+export type XlateError =
+  | "recursion_too_deep"
+  | "too_many_resubmits"
+  | "stack_too_deep"
+  | "unsupported_action"
+  | "unsupported_field";
 
 export const XLATE_ERROR_TEXT: Readonly<Record<XlateError, string>> = {
   recursion_too_deep: "Recursion too deep",
   too_many_resubmits: "Too many resubmits",
   stack_too_deep: "Stack too deep",
   unsupported_action: "Action not carried out yet",
+  unsupported_field: "Field not written yet",
 };
 
 /** A group that a packet passed, and the bucket taken when one was chosen. */
@@ -53,9 +59,6 @@ export interface Trace {
   /** `warning` and `error` as OVS tells them apart by `>>`. */
   note(text: string, kind?: "detail" | "warning" | "error"): void;
 }
-
-/** Words of the packet's own fields start here; before them lie port, metadata and registers. */
-export const PACKET_WORDS_AT = FLOW.dl_dst.at >>> 5;
 
 export class Context {
   /** As the pipeline sees the packet now. */

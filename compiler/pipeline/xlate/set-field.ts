@@ -13,8 +13,9 @@ import {
   writeSubfield,
   type Constraint,
 } from "../../openflow/field-access.js";
-import type { FieldName } from "../../openflow/fields.js";
 import { fromBytes, toBytes } from "../../openflow/big-endian.js";
+import { FIELD_NAMES, type FieldName } from "../../openflow/fields.js";
+import { isTunMetadata } from "../../openflow/fields/tun-metadata.js";
 import { getBytes, setBytes } from "../../openflow/flow.js";
 import { VLAN_PRESENT } from "../../openflow/numbers.js";
 import type { Subfield } from "../../openflow/types.js";
@@ -28,6 +29,19 @@ export const markConstraint = (ctx: Context, { member, mask }: Constraint): void
 /** Whether the packet has `field`; notes it when not. */
 const has = (ctx: Context, field: FieldName): boolean =>
   meetsPrerequisites(ctx.flow, field, (constraint) => markConstraint(ctx, constraint));
+
+/** Fields of headers that nothing rewrites, and tunnel options, which no table maps. */
+const UNWRITTEN: ReadonlySet<FieldName> = new Set(
+  FIELD_NAMES.filter((field) => isTunMetadata(field) || /^(mpls_|nsh_)/.test(fieldSpec(field).in)),
+);
+
+/** Gives the translation up before a write that would be lost. @returns whether it was */
+const refuses = (ctx: Context, field: FieldName): boolean => {
+  if (!UNWRITTEN.has(field)) return false;
+  ctx.trace?.note(`field ${field} is not written yet`, "error");
+  ctx.error = "unsupported_field";
+  return true;
+};
 
 /** Marks the bits of a field whose bits in `bytes` (as long as its value) are set. */
 export const markField = (ctx: Context, field: FieldName, bytes: Uint8Array | undefined): void => {
@@ -63,6 +77,7 @@ export const setField = (ctx: Context, field: FieldName, value: Uint8Array, mask
     ctx.trace?.note(`unmet prerequisites for ${field}, set_field ignored`, "warning");
     return;
   }
+  if (refuses(ctx, field)) return;
   markField(ctx, field, mask);
   if (mask === undefined) writeField(ctx.flow, field, value);
   else writeFieldMasked(ctx.flow, field, value, mask);
@@ -74,13 +89,14 @@ export const load = (ctx: Context, value: Uint8Array, dst: Subfield): void => {
     ctx.trace?.note(`unmet prerequisites for ${dst.field}, set_field ignored`, "warning");
     return;
   }
+  if (refuses(ctx, dst.field)) return;
   markSubfield(ctx, dst);
   writeSubfield(ctx.flow, dst, value);
 };
 
 /** `move`. */
 export const move = (ctx: Context, src: Subfield, dst: Subfield): void => {
-  if (has(ctx, dst.field) && has(ctx, src.field)) {
+  if (has(ctx, dst.field) && has(ctx, src.field) && !refuses(ctx, dst.field)) {
     markSubfield(ctx, src);
     markSubfield(ctx, dst);
     writeSubfield(ctx.flow, dst, readSubfield(ctx.flow, src));
