@@ -1,0 +1,219 @@
+// One OpenFlow connection over any stream: hello and version, echo, and messages in both directions with bounded queues.
+//
+// Received messages are handled a few at a time, so that a peer that floods one connection keeps nobody else waiting; while too
+// many wait, the socket is not read, and TCP holds the peer back. What is sent while the peer does not read piles up here:
+// whoever sends unasked-for messages looks at `isCongested` first, and a peer that lets answers pile up beyond reason is cut off.
+
+import type { Duplex } from "node:stream";
+import { CodecError } from "ebpf-assembler";
+import { Framer, HEADER_SIZE } from "./framer.js";
+import { ALL_VERSIONS, decodeHello, encodeHello, encodeHelloFailed, highestVersion } from "./hello.js";
+
+const ECHO_REQUEST = 2;
+const ECHO_REPLY = 3;
+
+/** Messages handled before others get their turn (OVS: 50 a run). */
+const MESSAGES_PER_TURN = 50;
+/** Bytes of messages that wait to be handled, above which the socket is not read. */
+const BACKLOG_MAX = 1 << 20;
+/** Bytes that wait to be sent, above which nothing more is sent unasked for. */
+const CONGESTED = 1 << 20;
+/** Bytes that wait to be sent, above which the peer is not worth waiting for: a dump of a million flows is below it. */
+const SEND_MAX = 1 << 28;
+/** Time that a closed connection has for its last words. */
+const LINGER_MS = 1000;
+
+/** Why a connection ended. */
+export interface Closed {
+  /** A sentence for logs. */
+  readonly reason: string;
+  /** Whether messages were exchanged: hellos were enough alike. */
+  readonly wasOpen: boolean;
+}
+
+export interface ConnectionEvents {
+  /** The version is agreed on: {@link Connection.version}. */
+  readonly onOpen: (connection: Connection) => void;
+  /** A message that is not about the connection itself; valid only during the call. */
+  readonly onMessage: (connection: Connection, message: Buffer) => void;
+  /** Last of all, once. */
+  readonly onClosed: (connection: Connection, closed: Closed) => void;
+}
+
+/** Messages and bytes since the connection began. */
+export interface ConnectionStats {
+  readonly received: number;
+  readonly sent: number;
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
+}
+
+/** Disposing closes the stream. */
+export class Connection implements Disposable {
+  /** Wire version; 0 until both hellos are there. */
+  version = 0;
+  /** When the last bytes came, in the milliseconds of the caller's clock. */
+  heardMs: number;
+  private readonly framer = new Framer();
+  private backlog: Buffer[] = [];
+  private backlogBytes = 0;
+  private next = 0;
+  private turn: NodeJS.Immediate | undefined;
+  private hasEnded = false;
+  private isClosed = false;
+  private nextXid = 1;
+  private readonly counters = { received: 0, sent: 0, receivedBytes: 0, sentBytes: 0 };
+
+  /**
+   * @param stream - connected; owned from now on
+   * @param versions - bitmap of what we speak
+   * @param clock - milliseconds that never go back
+   */
+  constructor(
+    readonly name: string,
+    private readonly stream: Duplex,
+    private readonly events: ConnectionEvents,
+    private readonly clock: () => number,
+    private readonly versions = ALL_VERSIONS,
+  ) {
+    this.heardMs = clock();
+    stream.on("data", (bytes: Buffer) => this.onData(bytes));
+    stream.on("error", (error: Error) => this.close(error.message));
+    stream.on("end", () => this.onEnd());
+    stream.on("close", () => this.close("the connection was closed"));
+    this.write(encodeHello(versions, this.xid()));
+  }
+
+  get stats(): ConnectionStats {
+    return this.counters;
+  }
+
+  /** Whether the peer reads so slowly that messages it did not ask for should be dropped. */
+  get isCongested(): boolean {
+    return this.stream.writableLength > CONGESTED;
+  }
+
+  /** A transaction id for a message of ours. */
+  xid(): number {
+    this.nextXid = (this.nextXid + 1) >>> 0;
+    return this.nextXid;
+  }
+
+  /** Sends a whole message, not copied. Nothing happens after the end. */
+  send(message: Buffer): void {
+    if (this.isClosed) return;
+    if (this.stream.writableLength > SEND_MAX) this.close("the peer does not read what it asked for");
+    else this.write(message);
+  }
+
+  /** Asks the peer whether it is there; its answer counts as hearing from it. */
+  probe(): void {
+    const request = Buffer.alloc(HEADER_SIZE);
+    request.writeUInt8(this.version, 0);
+    request.writeUInt8(ECHO_REQUEST, 1);
+    request.writeUInt16BE(HEADER_SIZE, 2);
+    this.send(request);
+  }
+
+  private write(message: Buffer): void {
+    this.counters.sent++;
+    this.counters.sentBytes += message.length;
+    this.stream.write(message);
+  }
+
+  private onData(bytes: Buffer): void {
+    if (this.isClosed) return;
+    this.heardMs = this.clock();
+    this.counters.receivedBytes += bytes.length;
+    try {
+      // The stream gives each buffer away, so that views of it may wait.
+      this.framer.push(bytes, (message) => {
+        this.backlog.push(message);
+        this.backlogBytes += message.length;
+      });
+    } catch (error) {
+      this.close(messageOf(error));
+      return;
+    }
+    if (this.backlogBytes > BACKLOG_MAX) this.stream.pause();
+    this.turn ??= setImmediate(this.work);
+  }
+
+  /** What came before the end is handled first. */
+  private onEnd(): void {
+    this.hasEnded = true;
+    this.turn ??= setImmediate(this.work);
+  }
+
+  /** Handles some of what waits. */
+  private readonly work = (): void => {
+    this.turn = undefined;
+    for (let i = 0; i < MESSAGES_PER_TURN && this.next < this.backlog.length && !this.isClosed; i++) {
+      const message = this.backlog[this.next++]!;
+      this.backlogBytes -= message.length;
+      this.handle(message);
+    }
+    if (this.isClosed) return;
+    if (this.next < this.backlog.length) {
+      this.turn = setImmediate(this.work);
+      return;
+    }
+    this.backlog = [];
+    this.next = 0;
+    if (this.hasEnded) this.close("the peer closed the connection");
+    else if (this.stream.isPaused()) this.stream.resume();
+  };
+
+  private handle(message: Buffer): void {
+    this.counters.received++;
+    if (this.version === 0) {
+      this.greet(message);
+      return;
+    }
+    const type = message.readUInt8(1);
+    if (type === ECHO_REQUEST) {
+      const reply = Buffer.from(message);
+      reply.writeUInt8(ECHO_REPLY, 1);
+      this.send(reply);
+    } else if (type !== ECHO_REPLY) this.events.onMessage(this, message);
+  }
+
+  /** The first message must be a hello. */
+  private greet(message: Buffer): void {
+    let theirs: number;
+    try {
+      theirs = decodeHello(message);
+    } catch (error) {
+      this.close(messageOf(error));
+      return;
+    }
+    const common = this.versions & theirs;
+    if (common === 0) {
+      this.write(encodeHelloFailed(this.versions, theirs, message.readUInt32BE(4)));
+      this.close("no version of OpenFlow in common with the peer");
+      return;
+    }
+    this.version = highestVersion(common);
+    this.events.onOpen(this);
+  }
+
+  /** Ends the connection: what is queued to be sent is sent, as far as the peer takes it. */
+  close(reason: string): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    clearImmediate(this.turn);
+    this.backlog = [];
+    this.stream.end();
+    // A peer that does not read must not keep the stream.
+    this.stream.resume();
+    setTimeout(() => this.stream.destroy(), LINGER_MS).unref();
+    this.events.onClosed(this, { reason, wasOpen: this.version !== 0 });
+  }
+
+  [Symbol.dispose](): void {
+    this.close("closed by this side");
+    this.stream.destroy();
+  }
+}
+
+const messageOf = (error: unknown): string => (error instanceof CodecError ? error.message : String(error));
