@@ -3,11 +3,11 @@
 // threads (ksoftirqd) among them, and latency is no longer a matter of waking up: then it shares, until there is little to
 // do again.
 
-import { performance } from "node:perf_hooks";
-import { setScheduling, type SchedulingPolicy, type Sys } from "libbpf-ts";
+import { setScheduling, threadClock, type SchedulingPolicy, type Sys } from "libbpf-ts";
+import { monotonicMs } from "./clock.js";
 
 /** Share of the time for which the thread may be busy and stay urgent. */
-const SHARE = 0.25;
+const SHARE = 0.5;
 /** Milliseconds of work that it may do in one go. */
 const BURST_MS = 20;
 /** Time after which a thread that was too busy is looked at again. */
@@ -19,6 +19,9 @@ export interface UrgencyStats {
   /** How often the thread was too busy. */
   readonly demotions: number;
 }
+
+/** Milliseconds: the time, and how long the thread has worked. */
+export type UrgencyClock = () => { readonly nowMs: number; readonly activeMs: number };
 
 /** Disposing makes the thread an ordinary one. */
 export class Urgency implements Disposable {
@@ -32,7 +35,7 @@ export class Urgency implements Disposable {
 
   private constructor(
     private readonly sys: Sys,
-    private readonly clock: () => { readonly nowMs: number; readonly activeMs: number },
+    private readonly clock: UrgencyClock,
   ) {
     const { nowMs, activeMs } = clock();
     this.lastMs = nowMs;
@@ -45,10 +48,10 @@ export class Urgency implements Disposable {
 
   /**
    * Makes the calling thread urgent as soon as it has little to do.
-   * @param clock - time, and how much of it the thread was busy
+   * @param clock - by default that of the calling thread
    * @throws {@link PrivilegeError} where that is not allowed, {@link SyscallError}
    */
-  static start(sys: Sys, clock = loopClock): Urgency {
+  static start(sys: Sys, clock = runClock(sys)): Urgency {
     return new Urgency(sys, clock);
   }
 
@@ -94,8 +97,8 @@ export class Urgency implements Disposable {
   }
 }
 
-/** Milliseconds that the event loop of this thread was not waiting. */
-const loopClock = (): { readonly nowMs: number; readonly activeMs: number } => ({
-  nowMs: performance.now(),
-  activeMs: performance.eventLoopUtilization().active,
-});
+/** Time, and how much of it the calling thread has run: were waiting work, a busy machine would keep it from being urgent. */
+const runClock = (sys: Sys): UrgencyClock => {
+  const cpuMs = threadClock(sys);
+  return () => ({ nowMs: monotonicMs(), activeMs: cpuMs() });
+};

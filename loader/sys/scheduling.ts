@@ -1,5 +1,5 @@
-// How the kernel schedules the calling thread: sched_setattr(2). Threads and processes that it starts later do not inherit
-// the policy.
+// How the kernel schedules the calling thread, and how much of a processor it had: sched_setattr(2), clock_gettime(2). Threads
+// and processes that it starts later do not inherit the policy.
 
 import { syscallError } from "./errors.js";
 import type { Sys } from "./sys.js";
@@ -33,4 +33,17 @@ export const setScheduling = (sys: Sys, name: SchedulingPolicy): void => {
   attr.setUint32(20, priority, true);
   const result = sys.call("sched_setattr", 0, sys.address(attr), 0);
   if (result < 0) throw syscallError(`set the scheduling policy ${name}`, "sched_setattr()", -result);
+};
+
+const CLOCK_THREAD_CPUTIME_ID = 3;
+
+/** Reads how long the calling thread has run, in milliseconds; waiting for a processor does not count. */
+export const threadClock = (sys: Sys): (() => number) => {
+  const time = new DataView(new ArrayBuffer(16));
+  const address = sys.address(time);
+  return () => {
+    const result = sys.call("clock_gettime", CLOCK_THREAD_CPUTIME_ID, address);
+    if (result < 0) throw syscallError("read the processor time of a thread", "clock_gettime()", -result);
+    return time.getUint32(0, true) * 1e3 + time.getUint32(8, true) / 1e6;
+  };
 };

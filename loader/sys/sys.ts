@@ -19,6 +19,7 @@ export const SYSCALLS = {
   setsockopt: [54, 208],
   mount: [165, 40],
   umount2: [166, 39],
+  clock_gettime: [228, 113],
   openat: [257, 56],
   unshare: [272, 97],
   sendmmsg: [307, 269],

@@ -22,9 +22,9 @@ describe("Urgency", () => {
       await until(() => urgency.stats.policy === "rr");
       assert.equal(policy(), "SCHED_RR");
       clock.nowMs += 100;
-      clock.activeMs += 24;
+      clock.activeMs += 49;
       urgency.worked();
-      assert.equal(urgency.stats.policy, "rr", "a quarter of the time is allowed");
+      assert.equal(urgency.stats.policy, "rr", "half of the time is allowed");
       clock.nowMs += 100;
       clock.activeMs += 90;
       urgency.worked();
@@ -38,6 +38,17 @@ describe("Urgency", () => {
       urgency[Symbol.dispose]();
     }
     assert.equal(policy(), "SCHED_OTHER");
+  });
+
+  it("counts what the thread works, not what it waits", async () => {
+    using urgency = Urgency.start(linux());
+    await until(() => urgency.stats.policy === "rr");
+    await sleep(200);
+    urgency.worked();
+    assert.equal(urgency.stats.policy, "rr");
+    for (const end = performance.now() + 2000; performance.now() < end && urgency.stats.demotions === 0;)
+      urgency.worked();
+    assert.equal(urgency.stats.demotions, 1);
   });
 
   it("says so when it may not", () => {
