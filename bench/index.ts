@@ -1,7 +1,11 @@
 // Benches: every figure stands beside its floor and its rivals, measured in the same run.
 
 export * from "./clang.js";
-export * from "./daemon/cpu-time.js";
+export * from "./compare.js";
+export * from "./daemon/attack.js";
+export * from "./daemon/run.js";
+export * from "./daemon/swap.js";
+export * from "./daemon/tables.js";
 export * from "./daemon/upcalls.js";
 export * from "./datapath/case.js";
 export * from "./datapath/cases.js";
@@ -13,8 +17,17 @@ export * from "./datapath/rival.js";
 export * from "./datapath/run.js";
 export * from "./datapath/slots.js";
 export * from "./error.js";
+export * from "./machine.js";
+export * from "./options.js";
+export * from "./report.js";
+export * from "./results.js";
 export * from "./row.js";
 export * from "./statistics.js";
+export * from "./svg.js";
 export * from "./table.js";
 export * from "./tables/acl.js";
 export * from "./tables/routes.js";
+export * from "./wire/blast.js";
+export * from "./wire/lab.js";
+export * from "./wire/paths.js";
+export * from "./wire/run.js";

@@ -2,6 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import { exitCodeOf, OffloadError } from "ebpf-assembler";
+import { DAEMON_CASES, runDaemonCase } from "./daemon/run.js";
 import { CASES } from "./datapath/cases.js";
 import { runCase } from "./datapath/run.js";
 import { BenchError } from "./error.js";
@@ -42,6 +43,7 @@ const RUNNERS: readonly GroupRunner[] = [
     cases: WIRE_CASES,
     run: (name, { profile }, signal) => runWire(name as WireCase, { ...WIRE_NUMBERS[profile], signal }),
   },
+  { group: "daemon", cases: DAEMON_CASES, run: (name, { profile }) => runDaemonCase(name, profile) },
 ];
 
 const main = async (): Promise<void> => {

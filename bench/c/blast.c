@@ -1,6 +1,7 @@
-// Sends UDP packets of 64 bytes as fast as one thread can, round-robin over flows that differ in their source address.
-// Usage: blast IFACE DST-MAC FLOWS. Then each line "MS" on standard input sends for so many milliseconds and answers with
-// a line "PACKETS NANOSECONDS" of what the kernel took.
+// Sends packets of 64 bytes from one thread. Usage: blast IFACE DST-MAC FLOWS, UDP packets round-robin over flows that differ
+// in their source address; or blast IFACE DST-MAC FILE, the packets of a file, 64 bytes each, over and over. Then each line
+// "MS RATE" on standard input sends for so many milliseconds, so many packets a second or, when RATE is 0, as fast as it
+// can, and answers with a line "PACKETS NANOSECONDS" of what the kernel took.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
@@ -15,6 +16,7 @@
 #include <time.h>
 
 #define BATCH 64
+#define SECOND 1000000000ul
 #define SIZE 64
 
 static const unsigned char template[SIZE] = {
@@ -29,7 +31,7 @@ static unsigned long now(void)
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000000000ul + t.tv_nsec;
+	return t.tv_sec * SECOND + t.tv_nsec;
 }
 
 static void set_flow(unsigned char *packet, unsigned flow)
@@ -47,24 +49,55 @@ static void set_flow(unsigned char *packet, unsigned flow)
 	packet[IP_CHECK_AT + 1] = sum;
 }
 
+static unsigned char packets[BATCH][SIZE];
+static struct mmsghdr messages[BATCH];
+static unsigned char *from_file; // NULL: UDP flows
+static unsigned count, next;
+
+// Prepares and sends `n` packets. Returns how many the kernel took.
+static unsigned send_some(int fd, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (from_file)
+			memcpy(packets[i] + 6, from_file + next * SIZE + 6, SIZE - 6);
+		else
+			set_flow(packets[i], next);
+		next = next + 1 == count ? 0 : next + 1;
+	}
+	int sent = sendmmsg(fd, messages, n, 0);
+	return sent > 0 ? sent : 0;
+}
+
+static void read_packets(const char *path)
+{
+	FILE *file = fopen(path, "rb");
+	long size;
+
+	if (!file || fseek(file, 0, SEEK_END) || (size = ftell(file)) < SIZE || !(from_file = malloc(size)))
+		return;
+	rewind(file);
+	count = fread(from_file, SIZE, size / SIZE, file);
+	fclose(file);
+}
+
 int main(int argc, char **argv)
 {
-	static unsigned char packets[BATCH][SIZE];
 	static struct iovec parts[BATCH];
-	static struct mmsghdr messages[BATCH];
 	struct sockaddr_ll to = { .sll_family = AF_PACKET };
-	unsigned flows, next = 0, milliseconds, mac[6];
+	unsigned milliseconds, rate, mac[6];
 	cpu_set_t cpus;
 	int fd;
 
 	if (argc != 4 || sscanf(argv[2], "%x:%x:%x:%x:%x:%x", mac, mac + 1, mac + 2, mac + 3, mac + 4, mac + 5) != 6) {
-		fprintf(stderr, "usage: blast IFACE DST-MAC FLOWS\n");
+		fprintf(stderr, "usage: blast IFACE DST-MAC FLOWS|FILE\n");
 		return 1;
 	}
-	flows = atoi(argv[3]);
+	count = atoi(argv[3]);
+	if (!count)
+		read_packets(argv[3]);
 	to.sll_ifindex = if_nametoindex(argv[1]);
 	fd = socket(AF_PACKET, SOCK_RAW, 0);
-	if (fd < 0 || !to.sll_ifindex || !flows) {
+	if (fd < 0 || !to.sll_ifindex || !count) {
 		perror("blast");
 		return 1;
 	}
@@ -81,17 +114,16 @@ int main(int argc, char **argv)
 			.msg_name = &to, .msg_namelen = sizeof(to), .msg_iov = &parts[i], .msg_iovlen = 1
 		};
 	}
-	while (scanf("%u", &milliseconds) == 1) {
-		unsigned long start = now(), end = start + milliseconds * 1000000ul, sent = 0, t;
+	while (scanf("%u %u", &milliseconds, &rate) == 2) {
+		unsigned long start = now(), end = start + milliseconds * (SECOND / 1000), sent = 0, t = start;
 
 		do {
-			for (int i = 0; i < BATCH; i++) {
-				set_flow(packets[i], next);
-				next = next + 1 == flows ? 0 : next + 1;
-			}
-			int n = sendmmsg(fd, messages, BATCH, 0);
-			if (n > 0)
-				sent += n;
+			unsigned long due = rate ? (double)(t - start) * rate / SECOND + 1 : sent + BATCH;
+
+			if (due > sent)
+				sent += send_some(fd, due - sent < BATCH ? due - sent : BATCH);
+			else
+				nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
 			t = now();
 		} while (t < end);
 		printf("%lu %lu\n", sent, t - start);

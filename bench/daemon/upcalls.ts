@@ -1,127 +1,129 @@
-// What the daemon does besides forwarding: loading flows, taking upcalls at a rate, holding many megaflows. Real packets
-// between network namespaces; sender and daemon are two threads, so on two CPUs the sender's kernel work takes its share.
+// What the slow path does with packets that are each of a new flow: how long the first packet takes, and how many flows a
+// second it sets up, every one installed and its packet sent on.
 
-import { Worker } from "node:worker_threads";
-import { parseFlows } from "#compiler";
-import type { Quantiles } from "#runtime";
-import { cpuClock } from "./cpu-time.js";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Bridge } from "#runtime";
 import { BenchError } from "../error.js";
-import { Lab } from "./lab.js";
-import type { SendOrder, SendReport } from "./sender.js";
+import type { Row, Series } from "../row.js";
+import { blastPath } from "../wire/blast.js";
+import { WireLab } from "../wire/lab.js";
+import { openBridge } from "../wire/paths.js";
+import { cpuClock } from "./cpu-time.js";
 
 /** Reads the source address, so every address has a megaflow of its own. */
-const PER_FLOW = "priority=1,ip,actions=move:NXM_OF_IP_SRC[]->NXM_NX_REG0[],output:2";
+const PER_FLOW = ["priority=1,ip,actions=move:NXM_OF_IP_SRC[]->NXM_NX_REG0[],output:2"];
+/** Flows that a sender goes through before it begins again: more than any run takes. */
+const ENDLESS = String(1 << 24);
+const MAX_FLOWS = 400_000;
 
-export interface UpcallRate {
-  /** Packets per second that were asked for, and that were sent; each of a new flow. */
-  readonly wanted: number;
-  readonly sentPerSecond: number;
-  readonly sent: number;
-  readonly upcalls: number;
-  /** Packets that did not come out of the other port. */
-  readonly notForwarded: number;
-  /** Main thread per upcall, everything included (counters, expiry): the rate it could sustain is the inverse. */
-  readonly busyUsPerUpcall: number;
-  /** Share of the time that the main thread was ready to run and had no CPU: above a few per cent the rates mean little. */
-  readonly waited: number;
-  /** From the datapath's time stamp to transmission, ns. */
-  readonly latency: Quantiles;
-  /** Megaflows in the cache afterwards. */
+const WARM = { ms: 1000, perSecond: 4000 } as const;
+const STEP_MS = 10;
+
+/** Waits until the slow path has seen nothing new for a while. @returns when it last did */
+const untilQuiet = async (bridge: Bridge): Promise<number> => {
+  let last = performance.now();
+  for (let before = -1, idle = 0; idle < 3;) {
+    const { misses } = bridge.slowPath.stats;
+    if (misses === before) idle++;
+    else {
+      idle = 0;
+      last = performance.now();
+    }
+    before = misses;
+    await sleep(STEP_MS);
+  }
+  return last;
+};
+
+const row = (
+  name: string,
+  title: string,
+  at: string,
+  unit: string,
+  better: Row["better"],
+  ours: Omit<Series, "name" | "role">,
+): Row => ({
+  group: "daemon",
+  name,
+  title,
+  at,
+  unit,
+  better,
+  series: [{ name: "ours", role: "ours", ...ours }],
+});
+
+export interface FirstPacketOptions {
+  readonly rounds: number;
+  readonly roundMs: number;
+  readonly perSecond: number;
+}
+
+/** Latency of first packets, from the datapath's time stamp to transmission. */
+export async function* runFirstPacket({ rounds, roundMs, perSecond }: FirstPacketOptions): AsyncGenerator<Row> {
+  using lab = new WireLab(blastPath());
+  using bridge = openBridge(lab, "tc", PER_FLOW, { maxFlows: MAX_FLOWS });
+  using sender = lab.sender(ENDLESS);
+  await lab.send(WARM.ms, WARM.perSecond, sender);
+  await untilQuiet(bridge);
+  const [p50, p99]: [number[], number[]] = [[], []];
+  let lost = 0;
+  for (let i = 0; i < rounds; i++) {
+    bridge.slowPath.latency.reset();
+    const { sent, arrived } = await lab.send(roundMs, perSecond, sender);
+    await untilQuiet(bridge);
+    lost += sent - arrived;
+    const { latency } = bridge.slowPath.stats;
+    if (latency.count === 0) throw new BenchError("No packet came to the slow path");
+    p50.push(latency.p50 / 1000);
+    p99.push(latency.p99 / 1000);
+  }
+  const title = `First packet at ${perSecond.toLocaleString("en")} new flows/s`;
+  const facts = { lost };
+  yield row("first-packet", title, "p50", "us", "less", { samples: p50, facts });
+  yield row("first-packet", title, "p99", "us", "less", { samples: p99, facts });
+}
+
+export interface SetUpOptions {
+  /** Flows offered in a round, and how fast: more than can be set up. */
+  readonly roundMs: number;
+  readonly perSecond: number;
+  /** Rounds go on until the cache holds so many megaflows. */
   readonly megaflows: number;
 }
 
-export interface DaemonResult {
-  readonly hook: string;
-  /** Text to tables; wall and CPU time. */
-  readonly load: { readonly flows: number; readonly ms: number; readonly busyMs: number };
-  readonly rates: readonly UpcallRate[];
-  /** Reading and crediting the counters of all megaflows. */
-  readonly settle: { readonly megaflows: number; readonly ms: number; readonly busyMs: number };
-}
+/** Megaflows up to which a cache counts as small, and from which as large. */
+const SMALL = 60_000;
+const LARGE = 100_000;
 
-export interface DaemonOptions {
-  readonly hook: "tc" | "native";
-  readonly flows: number;
-  /** Rates in new flows per second, each for so many packets. */
-  readonly rates: readonly { readonly perSecond: number; readonly packets: number }[];
-  readonly signal?: AbortSignal;
-}
-
-const send = (order: SendOrder): Promise<SendReport> =>
-  new Promise((resolve, reject) => {
-    const worker = new Worker(new URL("./sender.js", import.meta.url), { workerData: order });
-    worker.once("message", resolve);
-    worker.once("error", reject);
-  });
-
-const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
-const STEP_MS = 50;
-const SETTLE_STEPS = 40;
-
-/** Waits until the slow path has seen nothing new for a while. */
-const untilQuiet = async ({ bridge }: Lab): Promise<void> => {
-  for (let i = 0, before = -1; i < SETTLE_STEPS && bridge.stats.upcalls.misses !== before; i++) {
-    before = bridge.stats.upcalls.misses;
-    await sleep(STEP_MS);
-  }
-};
-
-const loadTime = ({ bridge }: Lab, flows: number): DaemonResult["load"] => {
-  const lines = Array.from(
-    { length: flows },
-    (_, i) => `priority=100,udp,nw_dst=172.16.${(i >>> 8) & 255}.${i & 255},tp_dst=${1 + (i % 1000)},actions=output:2`,
-  );
-  const text = lines.join("\n");
-  const [start, cpu] = [performance.now(), cpuClock()];
-  bridge.add(parseFlows(text, { file: "bench" }));
-  return { flows, ms: performance.now() - start, busyMs: cpu().busyNs / 1e6 };
-};
-
-const txPackets = ({ bridge }: Lab): number => bridge.stats.ports.find(({ port }) => port === 2)?.txPackets ?? 0;
-
-/**
- * Runs the daemon's benches in namespaces of their own.
- * @throws {@link BenchError} when packets go another way than they should, {@link SyscallError} without privilege
- */
-export const runDaemon = async ({ hook, flows, rates, signal }: DaemonOptions): Promise<DaemonResult> => {
-  using lab = new Lab(hook, 120_000);
-  const { bridge } = lab;
-  const load = loadTime(lab, flows);
-  bridge.add(parseFlows(PER_FLOW, { file: "bench" }));
-  const results: UpcallRate[] = [];
-  let first = 0;
-  // Once through before it counts: code is compiled, the program specialised.
-  for (const [i, { perSecond, packets }] of [{ perSecond: 2000, packets: 4000 }, ...rates].entries()) {
-    signal?.throwIfAborted();
-    await bridge.settle();
-    const before = { misses: bridge.stats.upcalls.misses, tx: txPackets(lab) };
-    bridge.slowPath.latency.reset();
+/** Flows set up per second, while the cache is small and once it is large. */
+export async function* runSetUp({ roundMs, perSecond, megaflows }: SetUpOptions): AsyncGenerator<Row> {
+  using lab = new WireLab(blastPath());
+  using bridge = openBridge(lab, "tc", PER_FLOW, { maxFlows: MAX_FLOWS });
+  using sender = lab.sender(ENDLESS);
+  await lab.send(WARM.ms, WARM.perSecond, sender);
+  await untilQuiet(bridge);
+  const sizes = [
+    { at: `up to ${SMALL.toLocaleString("en")} megaflows`, isIn: (n: number) => n <= SMALL, samples: [], busyUs: [] },
+    { at: `beyond ${LARGE.toLocaleString("en")} megaflows`, isIn: (n: number) => n > LARGE, samples: [], busyUs: [] },
+  ] as readonly { at: string; isIn: (n: number) => boolean; samples: number[]; busyUs: number[] }[];
+  while (bridge.cache.size < megaflows) {
+    const before = { misses: bridge.slowPath.stats.misses, size: bridge.cache.size };
     const [start, cpu] = [performance.now(), cpuClock()];
-    const { sent, seconds } = await send({ netns: lab.sender, first, count: packets, perSecond });
-    first += packets;
-    await untilQuiet(lab);
-    const { busyNs, waitedNs } = cpu();
-    const ms = performance.now() - start;
-    await bridge.settle();
-    const { upcalls, cache } = bridge.stats;
-    if (i === 0) continue;
-    const nUpcalls = upcalls.misses - before.misses;
-    results.push({
-      wanted: perSecond,
-      sentPerSecond: sent / seconds,
-      sent,
-      upcalls: nUpcalls,
-      notForwarded: sent - (txPackets(lab) - before.tx),
-      busyUsPerUpcall: busyNs / 1000 / nUpcalls,
-      waited: waitedNs / 1e6 / ms,
-      latency: upcalls.latency,
-      megaflows: cache.megaflows,
-    });
+    const sending = lab.send(roundMs, perSecond, sender);
+    const quiet = untilQuiet(bridge);
+    await sending;
+    const end = Math.max(await quiet, await untilQuiet(bridge));
+    const handled = bridge.slowPath.stats.misses - before.misses;
+    const installed = bridge.cache.size - before.size;
+    if (handled === 0) throw new BenchError("No packet came to the slow path");
+    if (installed < handled) throw new BenchError(`Of ${handled} new flows ${installed} were installed`);
+    const size = sizes.find(({ isIn }) => isIn(bridge.cache.size));
+    size?.samples.push((handled / (end - start)) * 1000);
+    size?.busyUs.push(cpu().busyNs / 1000 / handled);
   }
-  if (results.every(({ upcalls }) => upcalls === 0)) throw new BenchError("No packet came to the slow path");
-  const [start, cpu] = [performance.now(), cpuClock()];
-  await bridge.settle();
-  const settle = { ms: performance.now() - start, busyMs: cpu().busyNs / 1e6 };
-  return { hook, load, rates: results, settle: { megaflows: bridge.stats.cache.megaflows, ...settle } };
-};
+  for (const { at, samples, busyUs } of sizes) {
+    if (samples.length === 0) continue;
+    const facts = { busyUsPerFlow: busyUs.reduce((a, b) => a + b, 0) / busyUs.length };
+    yield row("set-up", "Flows set up, every packet a new one", at, "flows/s", "more", { samples, facts });
+  }
+}

@@ -20,6 +20,15 @@ export const WIRE_FLOWS = 1_000;
 
 const GIGA = 1e9;
 const IPERF_START_MS = 200;
+/** The last packet is on its way for so long at most. */
+const LAST_PACKET_MS = 5;
+
+/** What became of packets. */
+export interface Sent {
+  readonly sent: number;
+  readonly arrived: number;
+  readonly seconds: number;
+}
 
 let made = 0;
 
@@ -34,16 +43,22 @@ export class WireLab implements Disposable {
   /** The switch's namespace; its ports p1 and p2 lead to the hosts. */
   readonly switchNs: Netns;
   private readonly hosts: readonly Netns[];
-  private readonly blaster: Dialogue;
   private readonly dropper;
   private readonly sinkIndex: number;
+  private readonly defaultSender: Dialogue;
+  /** While it is there, packets end at the other host's TC hook, before its stack. */
+  private drop: Link | undefined;
+  private hasServer = false;
   private readonly scope: Scope;
 
   /**
-   * @param blast - path of the sender, bench/c/blast.c compiled
+   * @param blast - path of bench/c/blast.c compiled
    * @param isDirect - a cable from host to host in place of two to the switch
    */
-  constructor(blast: string, isDirect = false) {
+  constructor(
+    private readonly blast: string,
+    isDirect = false,
+  ) {
     const { sys } = this;
     using scope = new Scope();
     const prefix = `ofxdp-bench-${process.pid}-w${made++}`;
@@ -65,8 +80,8 @@ export class WireLab implements Disposable {
     const indices = HOSTS.map(({ address }, i) => this.configureHost(i, address));
     this.sinkIndex = indices[1]!;
     this.dropper = scope.use(loadObject(sys, this.onlyProgram("drop_tc")));
-    this.blaster = scope.use(new Dialogue(this.hosts[0]!, [blast, "eth0", HOSTS[1].mac, String(WIRE_FLOWS)]));
-    scope.use(startDaemon(this.hosts[1]!, ["iperf3", "--server", "--bind", HOSTS[1].address]));
+    scope.defer(() => this.setDrop(false));
+    this.defaultSender = scope.use(this.sender(String(WIRE_FLOWS)));
     this.scope = scope.move();
   }
 
@@ -95,29 +110,48 @@ export class WireLab implements Disposable {
     });
   }
 
+  /** A sender at the first host. @param what - number of flows, or path of a file of packets; see bench/c/blast.c */
+  sender(what: string): Dialogue {
+    return new Dialogue(this.hosts[0]!, [this.blast, "eth0", HOSTS[1].mac, what]);
+  }
+
+  private setDrop(wanted: boolean): void {
+    if (wanted)
+      this.drop ??= this.hosts[1]!.run(() =>
+        Link.tcx(this.sys, this.dropper.program("drop_tc"), this.sinkIndex, "ingress"),
+      );
+    else {
+      this.drop?.[Symbol.dispose]();
+      this.drop = undefined;
+    }
+  }
+
   /**
-   * Sends packets of 64 bytes for a while, as fast as one thread can. They are taken in by a program at the other host's
-   * TC hook, before its stack.
-   * @returns packets per second that arrived
-   * @throws {@link BenchError} when none does
+   * Sends packets of 64 bytes to the other host for a while.
+   * @param perSecond - 0: as fast as one thread can
    */
-  async packets(milliseconds: number): Promise<number> {
-    using drop = this.hosts[1]!.run(() =>
-      Link.tcx(this.sys, this.dropper.program("drop_tc"), this.sinkIndex, "ingress"),
-    );
+  async send(milliseconds: number, perSecond = 0, sender = this.defaultSender): Promise<Sent> {
+    this.setDrop(true);
     const before = this.received();
-    const [, ns = 0] = (await this.blaster.ask(String(milliseconds))).split(" ").map(Number);
-    await sleep(1);
-    void drop;
-    const arrived = this.received() - before;
+    const [sent = 0, ns = 1] = (await sender.ask(`${milliseconds} ${perSecond}`)).split(" ").map(Number);
+    await sleep(LAST_PACKET_MS);
+    return { sent, arrived: this.received() - before, seconds: ns / GIGA };
+  }
+
+  /** Packets per second that arrive when as many are sent as can be. @throws {@link BenchError} when none does */
+  async packets(milliseconds: number): Promise<number> {
+    const { arrived, seconds } = await this.send(milliseconds);
     if (arrived === 0) throw new BenchError("No packet arrived at the other host");
-    return (arrived * GIGA) / ns;
+    return arrived / seconds;
   }
 
   /** One TCP connection from host to host for some seconds. @returns Gb/s */
   async tcp(seconds: number): Promise<number> {
-    await sleep(IPERF_START_MS);
     const { address } = HOSTS[1];
+    this.setDrop(false);
+    if (!this.hasServer) this.scope.use(startDaemon(this.hosts[1]!, ["iperf3", "--server", "--bind", address]));
+    this.hasServer = true;
+    await sleep(IPERF_START_MS);
     const text = await run(this.hosts[0]!, ["iperf3", "--json", "--client", address, "--time", String(seconds)], {
       timeoutMs: 1000 * seconds + 8000,
     });

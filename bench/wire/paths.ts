@@ -2,7 +2,7 @@
 
 import { Scope } from "ebpf-assembler";
 import { parseFlows } from "#compiler";
-import { Bridge, parsePortSpec, silentLog } from "#runtime";
+import { Bridge, parsePortSpec, silentLog, type BridgeOptions } from "#runtime";
 import { Link, loadObject, Rtnl } from "libbpf-ts";
 import { compileC } from "../clang.js";
 import type { Role } from "../row.js";
@@ -43,19 +43,29 @@ const FLOWS: readonly string[] = ["tcp", "udp"].flatMap((proto) =>
 const OTHERS: readonly string[] = [1, 2].map((port) => `priority=1,in_port=${port},actions=output:${3 - port}`);
 const ALL_FLOWS = [...FLOWS, ...OTHERS];
 
+/** A whole bridge between both ports, with these flows. */
+export const openBridge = (
+  lab: WireLab,
+  hook: "tc" | "native",
+  flows: readonly string[],
+  options: Partial<BridgeOptions> = {},
+): Bridge =>
+  lab.switchNs.run(() =>
+    Bridge.open(lab.sys, {
+      name: "bench",
+      failMode: "secure",
+      ports: [1, 2].map((n) => parsePortSpec(`${n}=p${n}:${hook}`)),
+      flows: parseFlows(flows.join("\n"), { file: "bench" }),
+      log: silentLog,
+      maxIdleMs: 600_000,
+      ...options,
+    }),
+  );
+
 const ours =
   (hook: "tc" | "native") =>
   (lab: WireLab): Disposable =>
-    lab.switchNs.run(() =>
-      Bridge.open(lab.sys, {
-        name: "bench",
-        failMode: "secure",
-        ports: [1, 2].map((n) => parsePortSpec(`${n}=p${n}:${hook}`)),
-        flows: parseFlows(ALL_FLOWS.join("\n"), { file: "bench" }),
-        log: silentLog,
-        maxIdleMs: 600_000,
-      }),
-    );
+    openBridge(lab, hook, ALL_FLOWS);
 
 const u32 = (n: number): Uint8Array => new Uint8Array(Uint32Array.of(n).buffer);
 const MAX_FLOWS = 10_000;

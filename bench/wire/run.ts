@@ -1,12 +1,9 @@
 // Measures all paths in turn, many rounds over, and makes a row per hook of packets/s and of TCP throughput.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { OffloadError, Scope } from "ebpf-assembler";
-import { compileHost } from "../clang.js";
 import type { Missing, Row, Series } from "../row.js";
+import { blastPath } from "./blast.js";
 import { WireLab } from "./lab.js";
 import { PATHS, type Path, type WireHook } from "./paths.js";
 
@@ -38,13 +35,12 @@ interface Taking {
   readonly samples: number[];
 }
 
-const bringUp = async (scope: Scope, path: Path, blast: string): Promise<Taking> => {
-  const lab = scope.use(new WireLab(blast, path.isDirect));
+const bringUp = async (scope: Scope, path: Path): Promise<Taking> => {
+  const lab = scope.use(new WireLab(blastPath(), path.isDirect));
   scope.use(await path.open(lab));
   if (path.offloads !== undefined)
     for (const host of [0, 1]) await lab.atHost(host, ["ethtool", "-K", "eth0", ...path.offloads]);
   await lab.packets(WARM_MS);
-  await sleep(SETTLE_MS);
   return { path, lab, samples: [] };
 };
 
@@ -59,39 +55,33 @@ export async function* runWire(name: WireCase, options: WireOptions): AsyncGener
   const rounds = name === "tcp" ? options.tcpRounds : options.rounds;
   const one = ({ lab }: Taking): Promise<number> =>
     name === "tcp" ? lab.tcp(options.tcpSeconds) : lab.packets(options.packetsMs).then((n) => n / 1000);
-  const directory = mkdtempSync(join(tmpdir(), "ofxdp-bench-"));
   const takings: Taking[] = [];
   const failed = new Map<Path, string>();
-  try {
-    const blast = join(directory, "blast");
-    compileHost("blast", blast);
-    for (const apart of [false, true]) {
-      using scope = new Scope();
-      const up: Taking[] = [];
-      for (const path of PATHS.filter(({ spins = false }) => spins === apart)) {
-        options.signal?.throwIfAborted();
-        try {
-          up.push(await bringUp(scope, path, blast));
-        } catch (error) {
-          failed.set(path, why(error));
-        }
+  for (const apart of [false, true]) {
+    using scope = new Scope();
+    const up: Taking[] = [];
+    for (const path of PATHS.filter(({ spins = false }) => spins === apart)) {
+      options.signal?.throwIfAborted();
+      try {
+        up.push(await bringUp(scope, path));
+      } catch (error) {
+        failed.set(path, why(error));
       }
-      for (let round = 0; round < rounds; round++) {
-        for (const [i] of up.entries()) {
-          options.signal?.throwIfAborted();
-          const taking = up[(i + round) % up.length]!;
-          if (failed.has(taking.path)) continue;
-          try {
-            taking.samples.push(await one(taking));
-          } catch (error) {
-            failed.set(taking.path, why(error));
-          }
-        }
-      }
-      takings.push(...up.filter(({ path }) => !failed.has(path)));
     }
-  } finally {
-    rmSync(directory, { recursive: true, force: true });
+    await sleep(SETTLE_MS);
+    for (let round = 0; round < rounds; round++) {
+      for (const [i] of up.entries()) {
+        options.signal?.throwIfAborted();
+        const taking = up[(i + round) % up.length]!;
+        if (failed.has(taking.path)) continue;
+        try {
+          taking.samples.push(await one(taking));
+        } catch (error) {
+          failed.set(taking.path, why(error));
+        }
+      }
+    }
+    takings.push(...up.filter(({ path }) => !failed.has(path)));
   }
   for (const hook of WIRE_HOOKS) {
     const series = takings.flatMap(({ path, samples }): Series[] => {
