@@ -6,6 +6,7 @@ import { processIo, type Io } from "./cli/io.js";
 import { addCompile } from "./cli/compile.js";
 import { addParseFlows } from "./cli/parse-flows.js";
 import { addParseGroups } from "./cli/parse-groups.js";
+import { addParseMeters } from "./cli/parse-meters.js";
 import { addReplay } from "./cli/replay.js";
 import { addTrace } from "./cli/trace.js";
 import type { MakeReplayEngine } from "./replay/engine.js";
@@ -24,6 +25,7 @@ export const addCompilerCommands = (
   addCompile(program, io);
   addParseFlows(program, io);
   addParseGroups(program, io);
+  addParseMeters(program, io);
   addReplay(program, io, engines);
   addTrace(program, io);
 };

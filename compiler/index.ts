@@ -28,6 +28,8 @@ export * from "./pipeline/group-table.js";
 export * from "./pipeline/learned-flows.js";
 export * from "./pipeline/mac-learning.js";
 export * from "./pipeline/megaflow-cache.js";
+export * from "./pipeline/meter-mod.js";
+export * from "./pipeline/meter-table.js";
 export * from "./pipeline/odp-text.js";
 export * from "./pipeline/ovs-hash.js";
 export * from "./pipeline/switch.js";

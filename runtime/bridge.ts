@@ -5,6 +5,7 @@
 
 import { Scope } from "ebpf-assembler";
 import {
+  applyTableMods,
   creditTranslation,
   learnFrom,
   refusal,
@@ -15,6 +16,7 @@ import {
   type Group,
   type Hook,
   type Match,
+  type TableMod,
   teaches,
 } from "#compiler";
 import { followInterfaces, Netns, PacketSender, RingBuffer, Rtnl, type Interface, type Sys } from "libbpf-ts";
@@ -36,6 +38,8 @@ export interface BridgeOptions extends CacheOptions, RevalidatorOptions {
   readonly failMode: FailMode;
   readonly ports: readonly PortSpec[];
   /** What the tables begin with, before the first packet. */
+  /** Changes that make the tables, in order; before `groups` and `flows`. */
+  readonly changes?: readonly TableMod[];
   readonly flows?: readonly Flow[];
   readonly groups?: readonly Group[];
   readonly log: Log;
@@ -114,6 +118,7 @@ export class Bridge implements Disposable {
     this.log = options.log;
     this.onWork = options.onWork ?? ((): void => undefined);
     this.sw = new Switch({ name: options.name, failMode: options.failMode });
+    applyTableMods(this.sw, options.changes ?? [], this.startMs);
     for (const group of options.groups ?? []) this.sw.addGroup(group, this.startMs);
     for (const flow of options.flows ?? []) this.sw.add(flow, this.startMs);
     this.rtnl = scope.use(Rtnl.open(sys));
@@ -129,7 +134,12 @@ export class Bridge implements Disposable {
     );
     const portSlots = portSlotsFor(this.highestIndex());
     const plan = firstPlan(relevantMembers(this.sw), carried, { portSlots });
-    this.datapath = scope.use(Datapath.load<Ukey>(sys, plan, hooks.size === 0 ? new Set<Hook>(["tc"]) : hooks));
+    this.datapath = scope.use(
+      Datapath.load<Ukey>(sys, plan, hooks.size === 0 ? new Set<Hook>(["tc"]) : hooks, (memory) =>
+        this.sw.meters.bind(memory),
+      ),
+    );
+    scope.defer(() => this.sw.meters.unbind());
     this.cache = new MegaflowCache(this.datapath, this.ports, this.onTraffic, () => this.specialiser.wake(), {
       ...options,
       ...(options.maxFlows === undefined ? {} : { flowLimit: options.maxFlows }),

@@ -49,6 +49,7 @@ const daemonProgram = (version: string): Command =>
     .option("--port <[N=]IF[:hook]>", "make an interface a port; hook: auto, native, generic, tc", collect, [])
     .option("--flows <file>", "flows in ovs-ofctl add-flows syntax; - for stdin")
     .option("--groups <file>", "groups in ovs-ofctl add-groups syntax; - for stdin")
+    .option("--meters <file>", "meters in ovs-ofctl add-meter syntax, one per line; - for stdin")
     .addOption(
       new Option("--fail-mode <mode>", "what a switch without flows does: learn addresses, or drop")
         .choices(["standalone", "secure"])

@@ -4,7 +4,16 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { z } from "zod";
 import { RangeViolation, Scope } from "ebpf-assembler";
-import { parseFlows, parseGroups, type ParseOptions, type PortNames } from "#compiler";
+import {
+  flowMods,
+  groupMods,
+  meterMods,
+  parseFlowMods,
+  parseGroupMods,
+  parseMeterMods,
+  type ParseOptions,
+  type PortNames,
+} from "#compiler";
 import { linux, type Sys } from "libbpf-ts";
 import { Bridge } from "./bridge.js";
 import { controlCommands } from "./control/commands.js";
@@ -30,6 +39,7 @@ export const daemonOptions = z.object({
   port: z.array(z.string().transform((text) => parsePortSpec(text))).default([]),
   flows: z.string().optional(),
   groups: z.string().optional(),
+  meters: z.string().optional(),
   failMode: z.enum(["standalone", "secure"]).default("standalone"),
   rundir: z.string().optional(),
   pidfile: z.union([z.string(), z.boolean()]).optional(),
@@ -113,8 +123,11 @@ export class Daemon implements Disposable {
     const names = portNames(ports);
     const parse = <T>(path: string | undefined, parser: (text: string, options: ParseOptions) => T[]): T[] =>
       path === undefined ? [] : parser(readInput(path), { file: path === "-" ? "<stdin>" : path, ports: names });
-    const groups = parse(options.groups, parseGroups);
-    const flows = parse(options.flows, parseFlows);
+    const changes = [
+      ...meterMods(parse(options.meters, parseMeterMods)),
+      ...groupMods(parse(options.groups, parseGroupMods)),
+      ...flowMods(parse(options.flows, parseFlowMods)),
+    ];
     const rundir = resolve(rundirOf(options.rundir));
     mkdirSync(rundir, { recursive: true });
     const sys = linux();
@@ -125,8 +138,7 @@ export class Daemon implements Disposable {
         name: options.bridge,
         failMode: options.failMode,
         ports,
-        flows,
-        groups,
+        changes,
         maxIdleMs: options.maxIdle,
         maxFlows: options.flowLimit,
         maxMasks: options.maxMasks,
@@ -142,7 +154,7 @@ export class Daemon implements Disposable {
       writeFileSync(path, `${process.pid}\n`);
       scope.defer(() => rmSync(path, { force: true }));
     }
-    log.info({ bridge: options.bridge, flows: flows.length, control: control.path }, "ready");
+    log.info({ bridge: options.bridge, flows: bridge.sw.size, control: control.path }, "ready");
     return new Daemon(bridge, control, scope.move());
   }
 

@@ -19,6 +19,7 @@ import {
   pseudoHeaderSum,
   translate,
   type Layers,
+  type MeterVerdict,
   type Sink,
   type Switch,
 } from "#compiler";
@@ -188,6 +189,10 @@ export class SlowPath implements Sink {
   }
 
   /** Controllers come later: their copies are counted. */
+  meter(slot: number, bytes: number): MeterVerdict {
+    return this.sw.meters.meter(slot, bytes, monotonicMs());
+  }
+
   controller(): void {
     this.counters.controllerCopies++;
   }

@@ -21,6 +21,7 @@ import { collectNamedPort, loadSwitch } from "./load-switch.js";
 interface CompileOptions {
   readonly output?: string;
   readonly groups?: string;
+  readonly meters?: string;
   readonly port?: ReadonlyMap<string, number>;
   readonly hook: Hook | "offload";
   readonly mode: "direct" | "megaflow" | "auto";
@@ -63,6 +64,7 @@ const compile = (io: Io, files: FileIo, flows: string, options: CompileOptions):
     flows,
     failMode: "standalone",
     ...(groups === undefined ? {} : { groups }),
+    ...(options.meters === undefined ? {} : { meters: options.meters }),
     ...(named === undefined ? {} : { named }),
   });
   const made = forecastPlan(sw);
@@ -95,6 +97,7 @@ export const addCompile = (program: Command, io: Io, files: FileIo = processFile
     .argument("[flows]", "file in the syntax of ovs-ofctl add-flows, - for standard input")
     .option("-o, --output <file>", "write the object (or what --emit says) to this file")
     .option("--groups <file>", "groups in the syntax of ovs-ofctl add-groups")
+    .option("--meters <file>", "meters in the syntax of ovs-ofctl add-meter, one per line")
     .option("--port <N=ifname>", "a port by the name that flows call it; may be given for several", collectNamedPort)
     .addOption(new Option("--hook <hook>", "hook to compile for").choices(["xdp", "tc", "offload"]).default("xdp"))
     .addOption(

@@ -3,11 +3,12 @@
 import { InvalidArgumentError } from "commander";
 import { parseFlowMods, type ParseOptions } from "../openflow/parse/flows.js";
 import { parseGroupMods } from "../openflow/parse/groups.js";
+import { parseMeterMods } from "../openflow/parse/meters.js";
 import { PORT, type Action } from "../openflow/types.js";
 import { get } from "../openflow/flow.js";
 import { MAX_PORTS, portFromText } from "../openflow/ports.js";
 import { Switch, type FailMode } from "../pipeline/switch.js";
-import { applyTableMods, flowMods, groupMods } from "../pipeline/table-mod.js";
+import { applyTableMods, flowMods, groupMods, meterMods } from "../pipeline/table-mod.js";
 import { visitActions } from "../pipeline/table.js";
 import { fileName, type Io } from "./io.js";
 
@@ -15,11 +16,14 @@ export interface SwitchSource {
   /** Path of the flows, `-` = standard input. */
   readonly flows: string;
   readonly groups?: string;
+  readonly meters?: string;
   /** Ports of the switch; default: those that flows and groups name, and `seen`. */
   readonly ports?: readonly number[];
   /** Ports that packets come in by. */
   readonly seen?: readonly number[];
   readonly failMode?: FailMode;
+  /** When the tables come to be; default 0. */
+  readonly nowMs?: number;
   /** Ports by the names that flows and groups may call them by. */
   readonly named?: ReadonlyMap<string, number>;
 }
@@ -71,7 +75,7 @@ const namedPorts = (sw: Switch): number[] => {
 };
 
 /**
- * Reads flows and groups into a switch.
+ * Reads meters, groups and flows into a switch, in this order.
  *
  * @throws CompileError with file and line for text that is wrong and flows that the switch refuses
  */
@@ -81,8 +85,12 @@ export const loadSwitch = (io: Io, source: SwitchSource): Switch => {
   const ports = { numbers: named };
   const read = <T>(path: string | undefined, parse: (text: string, options: ParseOptions) => T[]): T[] =>
     path === undefined ? [] : parse(io.readText(path), { file: fileName(path), ports });
-  applyTableMods(sw, groupMods(read(source.groups, parseGroupMods)), 0);
-  applyTableMods(sw, flowMods(read(source.flows, parseFlowMods)), 0);
+  const changes = [
+    ...meterMods(read(source.meters, parseMeterMods)),
+    ...groupMods(read(source.groups, parseGroupMods)),
+    ...flowMods(read(source.flows, parseFlowMods)),
+  ];
+  applyTableMods(sw, changes, source.nowMs ?? 0);
   const numbers = source.ports ?? [...namedPorts(sw), ...(source.seen ?? []), ...named.values()].filter(isReal);
   for (const number of new Set(numbers)) sw.setPort({ number });
   for (const [name, number] of named) sw.setPort({ number, name });

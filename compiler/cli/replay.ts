@@ -24,6 +24,7 @@ interface ReplayCommandOptions {
   readonly pcap?: readonly string[];
   readonly ports?: readonly number[];
   readonly groups?: string;
+  readonly meters?: string;
   readonly engine: string;
   readonly hook?: "xdp" | "tc";
   readonly failMode: FailMode;
@@ -105,6 +106,7 @@ export const addReplay = (
     .option("--pcap <port=file>", "capture of what comes in by a port; may be given for several", collect)
     .option("--ports <list>", "ports of the switch (default: those that flows, groups and packets name)", parsePorts)
     .option("--groups <file>", "groups in the syntax of ovs-ofctl add-groups")
+    .option("--meters <file>", "meters in the syntax of ovs-ofctl add-meter, one per line")
     .addOption(new Option("--engine <name>", "what runs the packets").choices(Object.keys(known)).default("reference"))
     .addOption(new Option("--hook <hook>", "hook that the program is compiled for").choices(["xdp", "tc"]))
     .addOption(
@@ -124,7 +126,9 @@ export const addReplay = (
         const sw = loadSwitch(io, {
           flows,
           failMode: options.failMode,
+          nowMs: Number((arrivals[0]?.timeNs ?? 0n) / 1_000_000n),
           ...(groups === undefined ? {} : { groups }),
+          ...(options.meters === undefined ? {} : { meters: options.meters }),
           ...(ports === undefined ? {} : { ports }),
           seen: arrivals.map(({ inPort }) => inPort),
         });

@@ -13,6 +13,7 @@ interface TraceOptions {
   readonly packet?: string;
   readonly inPort?: string;
   readonly groups?: string;
+  readonly meters?: string;
   readonly ports?: readonly number[];
   readonly json?: boolean;
 }
@@ -56,6 +57,7 @@ export const addTrace = (program: Command, io: Io): void => {
     .option("--packet <hex>", "the packet as bytes, from its Ethernet header on")
     .option("--in-port <port>", "port that the packet comes in by")
     .option("--groups <file>", "groups in the syntax of ovs-ofctl add-groups")
+    .option("--meters <file>", "meters in the syntax of ovs-ofctl add-meter, one per line")
     .option("--ports <list>", "ports of the switch (default: those that flows and groups name)", parsePorts)
     .option("-j, --json", "print facts as JSON")
     .action((flows: string, text: string | undefined, options: TraceOptions) => {
@@ -64,6 +66,7 @@ export const addTrace = (program: Command, io: Io): void => {
         const sw = loadSwitch(io, {
           flows,
           ...(options.groups === undefined ? {} : { groups: options.groups }),
+          ...(options.meters === undefined ? {} : { meters: options.meters }),
           ...(options.ports === undefined ? {} : { ports: options.ports }),
           seen: [get(flow, "in_port")],
         });

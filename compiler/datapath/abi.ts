@@ -13,6 +13,8 @@ export const MAPS = {
   control: "control",
   /** Mmapable array of u64 by interface index: upcalls lost because the ring was full. */
   lost: "lost",
+  /** Mmapable array of meter slots (pipeline/meter-table.ts); there once a program meters. */
+  meters: "meters",
 } as const;
 
 /** Value of the `control` map: byte offsets, u32 each. */

@@ -9,6 +9,7 @@ import { ethernet, vlan } from "../packet/headers.js";
 import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
 import { MAPS } from "./abi.js";
 import type { Emit, Family, Needs } from "./emit.js";
+import { emitMeter } from "./meter.js";
 import type { Shape } from "./plan.js";
 import { at, checkHeaders, reload, type Rewrite } from "./rewrite.js";
 import { SETTERS } from "./setters.js";
@@ -111,9 +112,9 @@ const layersOf = (actions: readonly DpAction[]): { readonly family: Family; read
   return layer === "l2" ? undefined : { family, l4: layer === "l4" };
 };
 
-/** Actions of a list up to its last output: what comes after changes nothing that anybody sees. */
+/** Actions of a list up to its last output or meter: what comes after changes nothing that anybody sees. */
 const carriedOut = (actions: readonly DpAction[]): readonly DpAction[] =>
-  actions.slice(0, 1 + actions.findLastIndex((a) => a.kind === "output"));
+  actions.slice(0, 1 + actions.findLastIndex((a) => a.kind === "output" || a.kind === "meter"));
 
 /** What the parser has to find for `shapes`. */
 export const needsOf = (shapes: readonly Shape[]): Needs => {
@@ -171,10 +172,15 @@ export const emitShape = (e: Emit, shape: Shape, args: Slot): void => {
       case "output":
         output(w, arg, i === lastOutput);
         break;
+      case "meter":
+        emitMeter(w, arg);
+        break;
       case "controller":
         break;
     }
   });
+  // A list that ends with a meter sends nothing.
+  if (actions[lastOutput]!.kind === "meter") b.jump(drop);
 };
 
 /** Above every offset that the verifier lets packet pointers have. */

@@ -16,6 +16,7 @@ import type { Hook, Program } from "../ir/types.js";
 import { runPasses } from "../passes/index.js";
 import { TARGETS } from "../targets/index.js";
 import { refusal } from "../pipeline/carriers.js";
+import { MAX_METERS, METER_SLOT } from "../pipeline/meter-table.js";
 import { emitShape, needsOf } from "./actions.js";
 import { CONTROL, MAPS, OVS_PACKET_CMD, SHAPE_DROP } from "./abi.js";
 import type { Emit } from "./emit.js";
@@ -125,6 +126,9 @@ const array = (name: string, valueSize: number, maxEntries: number, flags = 0): 
   flags,
 });
 
+const meters = ({ shapes }: DatapathPlan): boolean =>
+  shapes.some(({ example }) => example.some(({ kind }) => kind === "meter"));
+
 /** Maps of a plan: the fixed ones and a hash map per subtable. */
 export const datapathMaps = (plan: DatapathPlan): MapSpec[] => [
   { name: MAPS.progs.xdp, type: "prog_array", keySize: 4, valueSize: 4, maxEntries: 1, flags: 0 },
@@ -133,6 +137,7 @@ export const datapathMaps = (plan: DatapathPlan): MapSpec[] => [
   { name: MAPS.upcalls, type: "ringbuf", keySize: 0, valueSize: 0, maxEntries: plan.ringSize, flags: 0 },
   array(MAPS.control, CONTROL.size, 1, MAP_FLAGS.MMAPABLE),
   array(MAPS.lost, 8, plan.portSlots, MAP_FLAGS.MMAPABLE),
+  ...(meters(plan) ? [array(MAPS.meters, METER_SLOT.size, MAX_METERS, MAP_FLAGS.MMAPABLE)] : []),
   ...[...plan.subtables, plan.exact].map((table): MapSpec => ({
     name: table.map,
     type: "hash",

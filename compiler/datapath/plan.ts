@@ -55,6 +55,7 @@ const argSize = (action: DpAction): number => {
       return TARGET_SIZE[action.target];
     case "output":
     case "push_vlan":
+    case "meter":
       return 4;
     default:
       return 0;
@@ -84,7 +85,7 @@ export const shape = (id: number, actions: readonly DpAction[], from?: Origin): 
 
 /**
  * Writes the arguments of `actions`, which must have this shape, at `at`.
- * Output: interface index, u32 host order. Set: the bytes. push_vlan: TPID and TCI, u16 host order each.
+ * Output: interface index, u32 host order; meter: its slot, likewise. Set: the bytes. push_vlan: TPID and TCI, u16 host order each.
  */
 export const putArgs = (
   target: Shape,
@@ -105,6 +106,9 @@ export const putArgs = (
       case "push_vlan":
         out.setUint16(off, action.tpid, true);
         out.setUint16(off + 2, action.tci, true);
+        break;
+      case "meter":
+        out.setUint32(off, action.slot, true);
         break;
       default:
         break;

@@ -6,7 +6,7 @@
 // are used as pointers only; packet pointers are not used after a call that moves packet data; the hook has the context
 // fields and helpers that are used.
 
-import { hasHelper, TARGETS, type Target } from "../targets/index.js";
+import { hasHelper, isIntrinsic, TARGETS, type Target } from "../targets/index.js";
 import { isConstant } from "./constant.js";
 import { IrError, type IrPlace } from "./error.js";
 import { printEnd, printInst } from "./print.js";
@@ -112,7 +112,8 @@ const checkInst = (inst: Inst, target: Target, complain: Complain): void => {
       if (!Number.isInteger(inst.off) || inst.off < 0) complain(`offset ${inst.off}, want 0 or more`);
       return;
     case "call":
-      if (!hasHelper(target, inst.helper)) complain(`hook ${target.hook} has no helper ${inst.helper}`);
+      if (!hasHelper(target, inst.helper) && !isIntrinsic(inst.helper))
+        complain(`hook ${target.hook} has no helper ${inst.helper}`);
       if (inst.args.length > MAX_ARGS) complain(`${inst.args.length} arguments, want at most ${MAX_ARGS}`);
       inst.args.forEach((a) => checkArg(a, complain));
   }

@@ -26,12 +26,22 @@ export {
   type GroupCommand,
   type GroupMod,
 } from "./parse/groups.js";
+export {
+  MAX_BANDS,
+  METER,
+  parseMeterLines,
+  parseMeterMod,
+  parseMeterMods,
+  type MeterCommand,
+  type MeterMod,
+} from "./parse/meters.js";
 export { type LineResult } from "./parse/lines.js";
 export * from "./ports.js";
 export * from "./print/actions.js";
 export * from "./print/flow.js";
 export * from "./print/group.js";
 export * from "./print/match.js";
+export * from "./print/meter.js";
 export { ipv4Text, ipv6Text, macText } from "./print/values.js";
 export * from "./types.js";
 export * from "./versions.js";

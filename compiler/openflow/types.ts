@@ -83,3 +83,24 @@ export interface Group {
     readonly masks?: Readonly<Partial<Record<FieldName, Uint8Array>>>;
   };
 }
+
+export type MeterFlag = "kbps" | "pktps" | "burst" | "stats";
+
+export type MeterBandType = "drop" | "dscp_remark";
+
+export interface MeterBand {
+  readonly type: MeterBandType;
+  /** Packets, or 1000 bits, per second. */
+  readonly rate: number;
+  /** Packets, or 1000 bits; 0 = as many as `rate`. */
+  readonly burstSize: number;
+  /** By how much a `dscp_remark` raises the drop precedence; otherwise 0. */
+  readonly precLevel: number;
+}
+
+/** A meter as `ovs-ofctl add-meter` takes it. Without `pktps` it counts bits. */
+export interface Meter {
+  readonly id: number;
+  readonly flags: readonly MeterFlag[];
+  readonly bands: readonly MeterBand[];
+}

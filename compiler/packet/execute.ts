@@ -4,6 +4,7 @@
 import { RangeViolation, unreachable } from "ebpf-assembler";
 import { newFlow } from "../openflow/flow.js";
 import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
+import { remarkTos, type MeterVerdict } from "../pipeline/meter-table.js";
 import { copyLayers, extract, type Layers, newLayers } from "./extract.js";
 import { ethernet, ETH_TYPE, VLAN_CFI, vlan } from "./headers.js";
 import { SETTERS } from "./set-field.js";
@@ -13,6 +14,8 @@ import { read16 } from "./words.js";
 export interface Sink {
   output(port: number, packet: Uint8Array): void;
   controller(action: Extract<DpAction, { kind: "controller" }>, packet: Uint8Array): void;
+  /** Meters a packet of so many bytes; without this every packet passes. */
+  meter?(slot: number, bytes: number): MeterVerdict;
 }
 
 /** Room for tags pushed in front. */
@@ -21,6 +24,10 @@ const HEADROOM = 256;
 const MAX_PACKET = 65536 + 64;
 
 const L2_TARGETS: ReadonlySet<SetTarget> = new Set(["eth_dst", "eth_src", "vlan_tci"]);
+
+/** Whether carrying an action out needs to know where L3 is. */
+const looksBeyondL2 = (action: DpAction): boolean =>
+  (action.kind === "set" && !L2_TARGETS.has(action.target)) || (action.kind === "meter" && action.remarks);
 
 const isTagged = (packet: Uint8Array): boolean => {
   const tpid = read16(packet, ethernet.fields.type.byteOffset);
@@ -49,32 +56,47 @@ export class Executor {
     this.#packet = packet;
     this.#own = false;
     if (layers !== undefined) copyLayers(this.#layers, layers);
-    else if (actions.some((a) => a.kind === "set" && !L2_TARGETS.has(a.target)))
-      extract(packet, packet.length, 0, this.#flow, this.#layers);
-    for (const action of actions) this.#apply(action, sink);
+    else if (actions.some(looksBeyondL2)) extract(packet, packet.length, 0, this.#flow, this.#layers);
+    for (const action of actions) if (!this.#apply(action, sink)) break;
     this.#packet = this.#buffer;
   }
 
-  #apply(action: DpAction, sink: Sink): void {
+  /** Returns whether the packet is still there. */
+  #apply(action: DpAction, sink: Sink): boolean {
     switch (action.kind) {
       case "output":
         sink.output(action.port, this.#packet);
-        return;
+        return true;
       case "controller":
         sink.controller(action, this.#packet);
-        return;
+        return true;
       case "set":
         SETTERS[action.target](this.#writable(), this.#layers, action.bytes);
-        return;
+        return true;
       case "push_vlan":
         this.#pushVlan(action.tpid, action.tci);
-        return;
+        return true;
       case "pop_vlan":
         this.#popVlan();
-        return;
+        return true;
+      case "meter": {
+        const verdict = sink.meter?.(action.slot, this.#packet.length) ?? "pass";
+        if (typeof verdict === "number") this.#remark(verdict);
+        return verdict !== "drop";
+      }
       default:
-        unreachable(action);
+        return unreachable(action);
     }
+  }
+
+  /** Raises the drop precedence of an IP packet. */
+  #remark(precLevel: number): void {
+    const { l3, dlType } = this.#layers;
+    if (l3 < 0 || (dlType !== ETH_TYPE.IPV4 && dlType !== ETH_TYPE.IPV6)) return;
+    const first = read16(this.#packet, l3);
+    const tos = dlType === ETH_TYPE.IPV4 ? first & 0xff : (first >>> 4) & 0xff;
+    const remarked = remarkTos(tos, precLevel);
+    if (remarked !== tos) SETTERS.nw_tos(this.#writable(), this.#layers, Uint8Array.of(remarked));
   }
 
   /** The packet in our own buffer, with headroom. */

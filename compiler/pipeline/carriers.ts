@@ -16,6 +16,9 @@ interface Profile {
   /** Something that only user space can rewrite. */
   readonly slowTarget: SetTarget | undefined;
   readonly sctpPort: boolean;
+  readonly remarks: boolean;
+  /** A meter comes after the last of several outputs, or the only one. */
+  readonly metersBehind: boolean;
 }
 
 /** Rewrites that the datapath programs have no code for: all of neighbour discovery, whose options they do not walk. */
@@ -57,6 +60,16 @@ export const LIMITS: readonly Limit[] = [
     why: () => "set of an SCTP port: only user space computes CRC32c",
   },
   {
+    hooks: ["xdp", "tc"],
+    applies: ({ remarks }) => remarks,
+    why: () => "meter with a dscp_remark band: only user space remarks",
+  },
+  {
+    hooks: ["xdp", "tc"],
+    applies: ({ metersBehind }) => metersBehind,
+    why: () => "meter behind the last output: the packet is gone by then",
+  },
+  {
     hooks: ["xdp"],
     applies: ({ outputs, editsBetween }) => outputs > 1 && editsBetween,
     why: ({ outputs }) => `${outputs} outputs with different edits: XDP cannot clone`,
@@ -73,23 +86,30 @@ const profileOf = (actions: readonly DpAction[]): Profile => {
   let edited = false;
   let editsBetween = false;
   let controller = false;
+  let remarks = false;
+  let metersBehind = false;
   let slowTarget: SetTarget | undefined;
   for (const action of actions) {
     switch (action.kind) {
       case "output":
         if (edited && outputs > 0) editsBetween = true;
         edited = false;
+        metersBehind = false;
         outputs++;
         break;
       case "controller":
         controller = true;
+        break;
+      case "meter":
+        remarks ||= action.remarks;
+        metersBehind = outputs > 0;
         break;
       default:
         edited = true;
         if (action.kind === "set" && SLOW_TARGETS.includes(action.target)) slowTarget = action.target;
     }
   }
-  return { outputs, editsBetween, controller, slowTarget, sctpPort: actions.some(setsSctpPort) };
+  return { outputs, editsBetween, controller, slowTarget, sctpPort: actions.some(setsSctpPort), remarks, metersBehind };
 };
 
 /** Why a hook cannot carry `actions`, or undefined when it can. */

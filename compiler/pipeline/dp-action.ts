@@ -48,6 +48,8 @@ export type DpAction =
   /** `tci` as it goes onto the wire: pcp(3), 0, vid(12); the bit that flows keep as "present" is not in it. */
   | { readonly kind: "push_vlan"; readonly tpid: number; readonly tci: number }
   | { readonly kind: "pop_vlan" }
+  /** Meters the packet in a slot of the meter table. `remarks`: it may change the DSCP of the packet. */
+  | { readonly kind: "meter"; readonly slot: number; readonly remarks: boolean }
   | {
       /** Copy to the controller. `reason`: no_match, action, invalid_ttl, action_set, group, packet_out, explicit_miss. */
       readonly kind: "controller";

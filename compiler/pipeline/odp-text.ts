@@ -102,6 +102,8 @@ const actionText = (action: Exclude<DpAction, SetAction>, options: OdpTextOption
     }
     case "pop_vlan":
       return "pop_vlan";
+    case "meter":
+      return `meter(${action.slot})`;
     case "controller":
       return (
         `userspace(pid=0,controller(reason=${REASONS[action.reason] ?? 1},` +

@@ -3,11 +3,21 @@
 // after which a translation may come out otherwise.
 
 import { newFlow } from "../openflow/flow.js";
-import { PORT, type Action, type Flow, type Group, type Match } from "../openflow/types.js";
+import { PORT, type Action, type Flow, type Group, type Match, type Meter } from "../openflow/types.js";
 import { isSameFlow, isSameRule, LearnedCookies, type LearnedFlow } from "./learned-flows.js";
 import { groupEntry, GroupModError, type GroupEntry } from "./group-table.js";
 import { MacTable } from "./mac-learning.js";
-import { FlowModError, ruleOf, Table, usesGroup, visitActions, type Rule, type RuleFilter } from "./table.js";
+import { MeterTable, type MeterEntry } from "./meter-table.js";
+import {
+  FlowModError,
+  ruleOf,
+  Table,
+  usesGroup,
+  usesMeter,
+  visitActions,
+  type Rule,
+  type RuleFilter,
+} from "./table.js";
 
 /** Flags of a port (OpenFlow `ofp_port_config`). */
 export interface PortConfig {
@@ -75,6 +85,7 @@ export class Switch {
   readonly failMode: FailMode;
   readonly forwardBpdu: boolean;
   readonly macs: MacTable;
+  readonly #meters = new MeterTable();
   readonly #tables: (Table | undefined)[] = [];
   readonly #groups = new Map<number, GroupEntry>();
   readonly #ports = new Map<number, Port>();
@@ -347,6 +358,36 @@ export class Switch {
     return entry;
   }
 
+  // Meters
+
+  /** The meters: to look at, to bind to memory and to meter packets with; to change by the methods of the switch. */
+  get meters(): Omit<MeterTable, "add" | "modify" | "delete"> {
+    return this.#meters;
+  }
+
+  /** @throws {@link MeterModError} `meter_exists`, `out_of_meters` */
+  addMeter(meter: Meter, nowMs: number): MeterEntry {
+    const entry = this.#meters.add(meter, nowMs);
+    this.#changes++;
+    return entry;
+  }
+
+  /** @throws {@link MeterModError} `unknown_meter` */
+  modifyMeter(meter: Meter, nowMs: number): MeterEntry {
+    const entry = this.#meters.modify(meter, nowMs);
+    this.#changes++;
+    return entry;
+  }
+
+  /** Deletes a meter, and as OVS does the rules that use it. Returns those. */
+  deleteMeter(id: number): Rule[] {
+    if (!this.#meters.delete(id)) return [];
+    this.#changes++;
+    const rules = [...this.rules()].filter((rule) => usesMeter(rule.actions, id));
+    for (const rule of rules) this.#remove(rule);
+    return rules;
+  }
+
   // Controllers
 
   /** Whether some controller is connected: what buckets that watch the port CONTROLLER live by. */
@@ -360,7 +401,6 @@ export class Switch {
     this.#changes++;
   }
 
-  /** A rule may use groups that are there; a bucket may use any, as in OVS. */
   /** Tunnel options mean nothing to a switch without a table that maps them, and there is no such table. */
   #checkMatch({ tunMetadata }: Match): void {
     for (const field of tunMetadata?.keys() ?? []) {
@@ -368,10 +408,14 @@ export class Switch {
     }
   }
 
+  /** A rule may use groups and meters that are there; a bucket may use any group, as in OVS. */
   #checkActions(actions: readonly Action[]): void {
     visitActions(actions, (action) => {
       if (action.kind === "group" && !this.#groups.has(action.group)) {
         throw new FlowModError("bad_out_group", `Cannot use group ${action.group}: there is no such group`);
+      }
+      if (action.kind === "meter" && this.#meters.get(action.meter) === undefined) {
+        throw new FlowModError("invalid_meter", `Cannot use meter ${action.meter}: there is no such meter`);
       }
     });
   }

@@ -1,23 +1,44 @@
 // Changes of tables of every kind in one list: what files and bundles are made of, carried out in order.
 
-import { CompileError, OffloadError } from "ebpf-assembler";
+import { CompileError, OffloadError, unreachable } from "ebpf-assembler";
 import type { FlowMod } from "../openflow/parse/flows.js";
 import type { GroupMod } from "../openflow/parse/groups.js";
+import type { MeterMod } from "../openflow/parse/meters.js";
 import { applyFlowMod } from "./flow-mod.js";
 import { applyGroupMod } from "./group-mod.js";
+import { applyMeterMod } from "./meter-mod.js";
 import type { Switch } from "./switch.js";
 
 export type TableMod =
-  { readonly kind: "flow"; readonly mod: FlowMod } | { readonly kind: "group"; readonly mod: GroupMod };
+  | { readonly kind: "flow"; readonly mod: FlowMod }
+  | { readonly kind: "group"; readonly mod: GroupMod }
+  | { readonly kind: "meter"; readonly mod: MeterMod };
 
 export const flowMods = (mods: readonly FlowMod[]): TableMod[] => mods.map((mod) => ({ kind: "flow", mod }));
 
 export const groupMods = (mods: readonly GroupMod[]): TableMod[] => mods.map((mod) => ({ kind: "group", mod }));
 
-/** Carries out one change. @throws FlowModError, GroupModError for what the switch refuses; nothing has changed then */
+export const meterMods = (mods: readonly MeterMod[]): TableMod[] => mods.map((mod) => ({ kind: "meter", mod }));
+
+/**
+ * Carries out one change.
+ *
+ * @throws FlowModError, GroupModError, MeterModError for what the switch refuses; nothing has changed then
+ */
 export const applyTableMod = (sw: Switch, change: TableMod, nowMs: number): void => {
-  if (change.kind === "flow") applyFlowMod(sw, change.mod, nowMs);
-  else applyGroupMod(sw, change.mod, nowMs);
+  switch (change.kind) {
+    case "flow":
+      applyFlowMod(sw, change.mod, nowMs);
+      return;
+    case "group":
+      applyGroupMod(sw, change.mod, nowMs);
+      return;
+    case "meter":
+      applyMeterMod(sw, change.mod, nowMs);
+      return;
+    default:
+      unreachable(change);
+  }
 };
 
 const placeOf = (change: TableMod): { readonly file: string; readonly line: number } | undefined =>

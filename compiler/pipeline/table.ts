@@ -33,7 +33,8 @@ export interface Rule {
 }
 
 /** Why a flow-mod was refused; the names are those of the OpenFlow errors. */
-export type FlowModProblem = "overlap" | "bad_table_id" | "bad_out_group" | "table_full" | "invalid_tlv_field";
+export type FlowModProblem =
+  "overlap" | "bad_table_id" | "bad_out_group" | "invalid_meter" | "table_full" | "invalid_tlv_field";
 
 /** A flow-mod that the switch refuses. */
 export class FlowModError extends OffloadError {
@@ -83,6 +84,10 @@ export const outputsTo = (actions: readonly Action[], port: number): boolean =>
 /** Whether an action list uses group `id`. */
 export const usesGroup = (actions: readonly Action[], id: number): boolean =>
   mentions(actions, (a) => a.kind === "group" && a.group === id);
+
+/** Whether an action list uses meter `id`. */
+export const usesMeter = (actions: readonly Action[], id: number): boolean =>
+  mentions(actions, (a) => a.kind === "meter" && a.meter === id);
 
 const passes = (rule: Rule, filter: RuleFilter): boolean => {
   const { cookie, outPort, outGroup } = filter;

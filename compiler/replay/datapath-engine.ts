@@ -45,7 +45,11 @@ export interface Backend extends Disposable {
   remove(map: string, key: Uint8Array): void;
   /** Counters of an entry. */
   read(map: string, key: Uint8Array): { readonly packets: number; readonly bytes: number };
-  run(ifindex: number, packet: Uint8Array): BackendResult;
+  run(ifindex: number, packet: Uint8Array, nowMs: number): BackendResult;
+  /** Slots of the meters, if the program has them: shared with it. */
+  readonly meters?: Uint8Array<ArrayBuffer>;
+  /** The clock that programs read, where it is not that of the packets. */
+  readonly clockMs?: () => number;
 }
 
 /** Loads an object in place of the one before. */
@@ -120,6 +124,7 @@ export class DatapathEngine implements Disposable {
     this.#members = relevantMembers(sw);
     this.#plan = this.#nextPlan();
     this.#backend = this.#build();
+    if (this.#backend.clockMs !== undefined) sw.meters.restart(this.#backend.clockMs());
     this.#version = sw.version;
   }
 
@@ -143,7 +148,9 @@ export class DatapathEngine implements Disposable {
     this.#wanting = 0;
     this.#shapeByText = new Map(this.#plan.shapes.map((s) => [s.text, s]));
     this.#subtables = new Map(this.#plan.subtables.map((table) => [table.id, table]));
-    return this.load(this.#compile(this.#plan, [this.hook]), this.hook);
+    const backend = this.load(this.#compile(this.#plan, [this.hook]), this.hook);
+    if (backend.meters !== undefined) this.sw.meters.bind(backend.meters);
+    return backend;
   }
 
   /** Reads what the program has counted and credits it. */
@@ -180,7 +187,8 @@ export class DatapathEngine implements Disposable {
     }
     if (this.#wanting > this.#patience) this.respecialise(nowMs);
     const ifindex = this.#ifindexOf(inPort);
-    const { outputs, upcalls } = this.#backend.run(ifindex, packet);
+    const { outputs, upcalls } = this.#backend.run(ifindex, packet, nowMs);
+    const clockMs = this.#backend.clockMs?.() ?? nowMs;
     const sent: { port: number; packet: Uint8Array }[] = outputs.map((o) => ({
       port: this.#portOf(o.ifindex),
       packet: o.packet,
@@ -192,6 +200,7 @@ export class DatapathEngine implements Disposable {
       this.#upcall(record, path === "miss", nowMs, {
         output: (port, bytes) => void sent.push({ port, packet: bytes.slice() }),
         controller: ({ reason, table }, bytes) => void controller.push({ reason, table, packet: bytes.slice() }),
+        meter: (slot, size) => this.sw.meters.meter(slot, size, clockMs),
       });
     }
     if (this.#wanting > 0) this.#wanting++;
@@ -259,6 +268,7 @@ export class DatapathEngine implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    if (this.#backend.meters !== undefined) this.sw.meters.unbind();
     this.#backend[Symbol.dispose]();
   }
 }

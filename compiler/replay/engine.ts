@@ -53,6 +53,7 @@ export const referenceReplay: MakeReplayEngine = (sw) => {
       executor.execute(packet, translation.actions, {
         output: (port, bytes) => void outputs.push({ port, packet: bytes.slice() }),
         controller: ({ reason, table }, bytes) => void controller.push({ reason, table, packet: bytes.slice() }),
+        meter: (slot, size) => sw.meters.meter(slot, size, nowMs),
       });
       const text = formatOdpFlow(match.value, match.mask);
       creditTranslation(translation, 1, packet.length, nowMs);

@@ -23,6 +23,7 @@ export class ReferenceEngine {
     this.#executor.execute(packet, translation.actions, {
       output: (port, bytes) => void outputs.push({ port, packet: bytes.slice() }),
       controller: ({ reason, table }, bytes) => void controller.push({ reason, table, packet: bytes.slice() }),
+      meter: (slot, size) => this.sw.meters.meter(slot, size, nowMs),
     });
     learnFrom(this.sw, translation, nowMs);
     return { outputs, controller, path: "miss", translation };

@@ -21,7 +21,9 @@ const withTag = (packet: Uint8Array, tag: { readonly tci: number; readonly proto
 export const loadVm =
   (ifindexes: readonly number[]): LoadBackend =>
   (object, hook: Hook): Backend => {
-    const vm = new Vm(object);
+    let nowNs = 0n;
+    const vm = new Vm(object, { clock: () => nowNs });
+    const hasMeters = object.maps.some(({ name }) => name === MAPS.meters);
     if (hook === "xdp") for (const ifindex of ifindexes) vm.map(MAPS.ports).update(u32(ifindex), u32(ifindex));
     return {
       put: (map, key, value) => vm.map(map).update(key, value),
@@ -34,7 +36,9 @@ export const loadVm =
           bytes: Number(view.getBigUint64(VALUE.bytes, true)),
         };
       },
-      run: (ifindex, packet) => {
+      ...(hasMeters ? { meters: vm.map(MAPS.meters).memory } : {}),
+      run: (ifindex, packet, nowMs) => {
+        nowNs = BigInt(Math.floor(nowMs)) * 1_000_000n;
         const result = vm.run(`main_${hook}`, { hook, packet, ingressIfindex: ifindex });
         const outputs = result.clones.map((c) => ({ ifindex: c.ifindex, packet: withTag(c.packet, c.vlan) }));
         if (result.redirect !== undefined) {

@@ -6,7 +6,15 @@ import type { Target } from "./target.js";
 import { XDP } from "./xdp.js";
 
 export { TC } from "./tc.js";
-export { hasHelper, type Abilities, type CtxAccess, type Target, type Verdicts } from "./target.js";
+export {
+  hasHelper,
+  isIntrinsic,
+  type Abilities,
+  type CtxAccess,
+  type Intrinsic,
+  type Target,
+  type Verdicts,
+} from "./target.js";
 export { XDP } from "./xdp.js";
 
 export const TARGETS: Readonly<Record<Hook, Target>> = { xdp: XDP, tc: TC };

@@ -79,6 +79,16 @@ export const COMMON_HELPERS: ReadonlySet<HelperName> = new Set<HelperName>([
   "trace_printk",
 ]);
 
+/**
+ * Called like helpers, results and lost registers included, but instructions of every hook.
+ * `cmpxchg_u64(address, expected, value)`: stores `value` if `*(u64 *)address` is `expected`; what was there.
+ */
+export const INTRINSICS = ["cmpxchg_u64"] as const;
+
+export type Intrinsic = (typeof INTRINSICS)[number];
+
+export const isIntrinsic = (helper: string): helper is Intrinsic => (INTRINSICS as readonly string[]).includes(helper);
+
 /** Whether programs at `target` may call `helper`. */
 export const hasHelper = (target: Target, helper: string): helper is HelperName =>
   (COMMON_HELPERS as ReadonlySet<string>).has(helper) || (target.helpers as ReadonlySet<string>).has(helper);

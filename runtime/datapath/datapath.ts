@@ -82,16 +82,25 @@ export class Datapath<Owner> implements Disposable {
   private readonly building = new Set<Promise<unknown>>();
   private isClosed = false;
 
-  private constructor(readonly sys: Sys) {}
+  private constructor(
+    readonly sys: Sys,
+    private readonly onMeters: ((memory: Uint8Array<ArrayBuffer>) => void) | undefined,
+  ) {}
 
   /**
    * Loads a first plan, on this thread.
    * @param hooks - which programs to load; more come with {@link prepare}
+   * @param onMeters - gets the memory by which programs meter, before the first program that does runs
    * @throws {@link SyscallError}, {@link VerifierError}; nothing stays behind
    */
-  static load<Owner>(sys: Sys, plan: DatapathPlan, hooks: ReadonlySet<Hook>): Datapath<Owner> {
+  static load<Owner>(
+    sys: Sys,
+    plan: DatapathPlan,
+    hooks: ReadonlySet<Hook>,
+    onMeters?: (memory: Uint8Array<ArrayBuffer>) => void,
+  ): Datapath<Owner> {
     using scope = new Scope();
-    const datapath = scope.use(new Datapath<Owner>(sys));
+    const datapath = scope.use(new Datapath<Owner>(sys, onMeters));
     datapath.commit(datapath.buildNow(datapath.prepare(plan, hooks)));
     datapath.builder.start();
     scope.move();
@@ -214,6 +223,8 @@ export class Datapath<Owner> implements Disposable {
    */
   commit(next: Generation<Owner>): SubtableStore<Owner>[] {
     const old = this.current;
+    const meters = next.maps.get(MAPS.meters);
+    if (meters !== undefined && meters !== this.fixed.get(MAPS.meters)) this.onMeters?.(new Uint8Array(meters.memory));
     for (const hook of next.hooks) {
       const stub = next.programs.get(`stub_${hook}`);
       if (stub !== undefined) this.stubs.set(hook, stub);

@@ -19,6 +19,8 @@ const isSame = (a: DpAction, b: DpAction): boolean => {
       return b.kind === "push_vlan" && a.tpid === b.tpid && a.tci === b.tci;
     case "pop_vlan":
       return b.kind === "pop_vlan";
+    case "meter":
+      return b.kind === "meter" && a.slot === b.slot && a.remarks === b.remarks;
     case "controller":
       return (
         b.kind === "controller" &&

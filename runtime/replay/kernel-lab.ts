@@ -22,6 +22,7 @@ import {
   type LoadedObject,
   type Sys,
 } from "libbpf-ts";
+import { monotonicMs } from "../clock.js";
 import { MAPS, UPCALL, VALUE, type Backend, type BackendResult, type Hook, type LoadBackend } from "#compiler";
 
 /** IEEE 802 local experimental Ethertype 1, and a body that no traffic has. */
@@ -128,6 +129,7 @@ export class KernelLab implements Disposable {
   }
 
   #backend(object: LoadedObject, isFirst: boolean): Backend {
+    const meters = object.maps.get(MAPS.meters);
     return {
       put: (map, key, value) => object.map(map).update(key, value),
       remove: (map, key) => void object.map(map).delete(key),
@@ -141,6 +143,8 @@ export class KernelLab implements Disposable {
         };
       },
       run: (ifindex, packet) => this.#run(ifindex, packet),
+      clockMs: monotonicMs,
+      ...(meters === undefined ? {} : { meters: new Uint8Array(meters.memory) }),
       [Symbol.dispose]: () => {
         if (!isFirst) object[Symbol.dispose]();
       },

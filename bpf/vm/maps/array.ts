@@ -19,6 +19,10 @@ export class ArrayMap extends StoredMap {
     return index < this.spec.maxEntries ? index : -1;
   }
 
+  override get memory(): Uint8Array<ArrayBuffer> {
+    return this.store.bytes;
+  }
+
   put(key: Uint8Array, value: Uint8Array, flags: number): number {
     const index = u32(key);
     if (flags > UPDATE_FLAGS.EXIST || flags < 0) return -ERRNO.EINVAL;

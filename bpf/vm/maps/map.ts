@@ -56,6 +56,13 @@ export abstract class VmMap {
     if (result < 0) throw new VmMapError(this.spec.name, "delete", -result);
   }
 
+  /** Bytes of all values, shared with programs, as mmap of an array gives them; see the override. */
+  get memory(): Uint8Array<ArrayBuffer> {
+    throw new RangeViolation(
+      `Cannot map the memory of ${JSON.stringify(this.spec.name)}: it is a ${this.spec.type}, not an array`,
+    );
+  }
+
   /** Records of a ring buffer; see the override. */
   drain(): Uint8Array[] {
     throw new RangeViolation(

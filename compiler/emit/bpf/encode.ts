@@ -13,6 +13,7 @@ import {
   be32,
   be64,
   call,
+  cmpxchg,
   div,
   div32,
   exit,
@@ -73,10 +74,18 @@ import {
 } from "ebpf-assembler";
 import { pattern, type Constant } from "../../ir/constant.js";
 import type { AluOp, BlockId, Cond, Slot } from "../../ir/types.js";
+import { isIntrinsic, type Intrinsic } from "../../targets/index.js";
 import type { Allocation } from "./allocate.js";
 import type { Frame } from "./frame.js";
 import type { Base, CallArg, LInst, Reg, RegOrImm, Remat } from "./lir.js";
 import { orderMoves } from "./parallel-move.js";
+
+const [, R1, R2, R3] = WRITABLE_REGS as readonly [WReg, WReg, WReg, WReg, ...WReg[]];
+
+/** Arguments are in r1, r2, …; the result goes to r0. */
+const INTRINSIC_CODE: Readonly<Record<Intrinsic, readonly Insn[]>> = {
+  cmpxchg_u64: [mov(r0, R2), cmpxchg("u64", R1, 0, R3)],
+};
 
 type Alu = (dst: WReg, by: MachineReg | number) => Insn;
 type Jump = (r: MachineReg, by: MachineReg | number, to: Label) => Insn;
@@ -198,6 +207,11 @@ class Encoder {
     return [jump(inst.cond, inst.then), ...this.goto(inst.else, next)];
   }
 
+  /** Its arguments are where a helper wants them. */
+  private callee(helper: string): readonly Insn[] {
+    return isIntrinsic(helper) ? INTRINSIC_CODE[helper] : [call(helper as HelperName)];
+  }
+
   private inst(inst: LInst, next: BlockId | undefined): readonly Insn[] {
     switch (inst.op) {
       case "entry": {
@@ -225,7 +239,7 @@ class Encoder {
       case "call": {
         const result = inst.dst === undefined ? r0 : this.phys(inst.dst);
         const taken = result === r0 ? [] : [mov(result, r0)];
-        return [...this.args(inst.args), call(inst.helper as HelperName), ...taken];
+        return [...this.args(inst.args), ...this.callee(inst.helper), ...taken];
       }
       case "tail_call":
         return [...this.args(inst.args), call("tail_call"), ...this.goto(inst.else, next)];

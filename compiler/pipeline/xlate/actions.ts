@@ -133,6 +133,12 @@ const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
   resubmit: (ctx, { inPort, table }) =>
     tableAction(ctx, inPort === undefined || inPort === PORT.IN_PORT ? ctx.inPort : inPort, table ?? ctx.table),
   write_metadata: (ctx, { value, mask }) => writeMetadata(ctx, value, mask),
+  meter: (ctx, { meter }) => {
+    const entry = ctx.sw.meters.get(meter);
+    if (entry === undefined) return;
+    const remarks = entry.meter.bands.some(({ type }) => type === "dscp_remark");
+    ctx.actions.push({ kind: "meter", slot: entry.slot, remarks });
+  },
   clear_actions: (ctx) => {
     ctx.trace?.actionSet(ctx.actionSet, "was");
     ctx.actionSet = [];
