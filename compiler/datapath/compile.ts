@@ -47,9 +47,9 @@ const pullHeaders = (e: Emit): void => {
   b.mov(wanted, PULL_BYTES);
   b.place(capped);
   b.call("skb_pull_data", ["ctx", wanted]);
-  b.mov(e.data, b.ctx("data"));
-  b.mov(e.dataEnd, b.ctx("data_end"));
   b.place(linear);
+  e.data = b.ctx("data");
+  e.dataEnd = b.ctx("data_end");
 };
 
 /** Bytes for statistics: the whole packet with its tag, as OVS counts. */

@@ -32,8 +32,9 @@ export interface Emit {
   readonly plan: DatapathPlan;
   /** The full key on the stack. */
   readonly key: Slot;
-  readonly data: VReg;
-  readonly dataEnd: VReg;
+  /** The packet's bounds; read anew after a call that moves them, and where keeping them would cost more. */
+  data: VReg;
+  dataEnd: VReg;
   /** Bytes of the packet, without a tag held in skb metadata. */
   readonly len: VReg;
   readonly ifindex: VReg;
@@ -113,17 +114,16 @@ export const need = (e: Emit, pointer: VReg, bytes: number, otherwise: BlockId, 
 };
 
 /**
- * Zeroes the 8-byte words of the key that are not wholly members of `stored`, padding included. The verifier must not know
- * that they are zeros: it would keep paths apart by which bytes they have overwritten.
+ * Zeroes the 8-byte words of the key that are not wholly members of `stored`, padding included. Words that are written in
+ * pieces are put together in registers (passes/promote-slots.ts): the verifier does not keep paths apart by which of their
+ * bytes were overwritten.
  */
 export const clearKey = (e: Emit, stored: ReadonlySet<Member>): void => {
-  const zero = e.b.value("zero", 0);
-  forget(e, zero);
   for (let word = 0; word < e.plan.key.size; word += 8) {
     const written = e.plan.key.fields
       .filter((f) => stored.has(f.member))
       .reduce((n, f) => n + Math.max(0, Math.min(f.off + f.size, word + 8) - Math.max(f.off, word)), 0);
-    if (written < 8) e.b.store("u64", e.key, word, zero);
+    if (written < 8) e.b.store("u64", e.key, word, 0);
   }
 };
 

@@ -76,8 +76,11 @@ const parseLlc = (e: Emit, l2: L2, done: BlockId): void => {
   b.jump(done);
 };
 
-/** Ethernet, tags, type. */
-export const parseL2 = (e: Emit): L2 => {
+/**
+ * Ethernet, tags, type.
+ * @param common - an Ethernet type that most frames have, to be asked for before everything else
+ */
+export const parseL2 = (e: Emit, common?: number): L2 => {
   const { b } = e;
   need(e, e.data, ethernet.minBytes, e.drop);
   putRegister(e, "in_port", e.ifindex);
@@ -90,11 +93,16 @@ export const parseL2 = (e: Emit): L2 => {
     l3Off: b.value("l3_off", ethernet.minBytes),
   };
   const typed = b.block("typed");
+  const known = b.block("l2_done");
   if (b.hook === "tc") parseMetadataTag(e, l2, typed);
+  if (common !== undefined) {
+    const other = b.block("");
+    b.branch("eq", l2.type, be16(common), known, other, "then");
+    b.place(other);
+  }
   parseTags(e, l2, 0, typed);
   b.place(typed);
   const llc = b.block("llc");
-  const known = b.block("l2_done");
   b.branch("lt", b.swap(16, l2.type), ETH_TYPE.MIN, llc, known, "else");
   b.place(llc);
   parseLlc(e, l2, known);

@@ -175,7 +175,7 @@ export const parseIpv6 = (e: Emit, l2: L3, l4: L4, l4Block: BlockId | undefined,
   }
   copyMembers(e, l3, [["nw_ttl", f.hopLimit.byteOffset]]);
   putRegister(e, "nw_proto", l4.proto);
-  putRegister(e, "nw_frag", frag);
+  putRegister(e, "nw_frag", b.alu("and", frag, NW_FRAG.ANY | NW_FRAG.LATER));
   if (l4Block === undefined) {
     b.jump(done);
     return;

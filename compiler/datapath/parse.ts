@@ -60,14 +60,19 @@ export const emitParser = (e: Emit): void => {
   const wanted = FAMILIES.filter(
     ({ family, members }) => (family !== undefined && e.needs.families.has(family)) || wants(e, ...members),
   );
-  if (wanted.some(({ family }) => family === "ipv4")) parseCommon(e, done);
+  if (wanted.some(({ family }) => family === "ipv4")) {
+    parseCommon(e, done);
+    e.data = b.ctx("data");
+    e.dataEnd = b.ctx("data_end");
+  }
   clearKey(e, ALWAYS);
   for (const register of [e.found.l3, e.found.l4]) b.mov(register, 0);
-  const l2 = parseL2(e);
   if (wanted.length === 0) {
+    parseL2(e, ETH_TYPE.IPV4);
     b.place(done);
     return;
   }
+  const l2 = parseL2(e);
   const l4: L4 = { proto: b.reg("proto"), off: b.reg("l4_off"), size: b.reg("l4_size") };
   const l4Block = e.needs.l4 || wants(e, ...L4_MEMBERS, ...ND_MEMBERS) ? b.block("l4") : undefined;
   const l3 = makeL3(e, l2);

@@ -55,8 +55,9 @@ const fixL4 = (w: Rewrite, changes: readonly (readonly [VReg, VReg])[], size: 2 
       const p = at(w, w.l4, sum.off + 2);
       const check = b.load("u16", p, sum.off, "check");
       if (sum.optional) b.unless("eq", check, 0, fixed);
-      const result = updatedChecksum(b, check, changes);
+      const result = updatedChecksum(b, check, changes, size);
       if (sum.optional) {
+        b.aluTo("and", result, 0xffff);
         const nonZero = b.block("");
         const zero = b.block("");
         b.branch("eq", result, 0, zero, nonZero, "else");
@@ -81,7 +82,7 @@ const putIpv4Word = (w: Rewrite, off: number, change: (old: VReg) => VReg): void
   const after = change(before);
   const check = b.load("u16", l3, ipv4.fields.checksum.byteOffset, "check");
   b.store("u16", l3, off, after);
-  b.store("u16", l3, ipv4.fields.checksum.byteOffset, updatedChecksum(b, check, [[before, after]]));
+  b.store("u16", l3, ipv4.fields.checksum.byteOffset, updatedChecksum(b, check, [[before, after]], 2));
 };
 
 const setIpv4Address = (w: Rewrite, off: number, arg: number): void => {
@@ -91,7 +92,7 @@ const setIpv4Address = (w: Rewrite, off: number, arg: number): void => {
   const after = b.load("u32", w.args, arg, "new");
   const check = b.load("u16", l3, ipv4.fields.checksum.byteOffset, "check");
   b.store("u32", l3, off, after);
-  b.store("u16", l3, ipv4.fields.checksum.byteOffset, updatedChecksum(b, check, [[before, after]]));
+  b.store("u16", l3, ipv4.fields.checksum.byteOffset, updatedChecksum(b, check, [[before, after]], 4));
   fixL4(w, [[before, after]], 4, "ipv4");
 };
 

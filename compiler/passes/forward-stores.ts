@@ -6,16 +6,18 @@
 //   %c.2 = u16 [%data.5 + 12]   %c.2 = u16 [%data.5 + 12]
 //   %d.3 = u16 [%data.5 + 12]   %d.3 = %c.2
 //
-// Within a block, for stack slots and packet bytes. A slot changes by stores to it and by helpers that get its address;
+// Within a block and on into blocks that only it leads to, for stack slots and packet bytes. A slot changes by stores to it and by helpers that get its address;
 // packet bytes change by every store through a packet pointer (two may point to one byte) and are forgotten at every call.
 // Map values are left alone: other processors change them. A load is never put together from several stores: programs store
 // a word in halves to make the verifier forget what it knows of it.
 
 import { SIZE_BYTES } from "../ir/check.js";
 import { constant, isConstant } from "../ir/constant.js";
-import type { Block, Inst, Operand, Size, Slot, VReg } from "../ir/types.js";
+import { reversePostorder } from "../ir/dominators.js";
+import { ONES } from "../ir/ones.js";
+import type { Block, BlockId, Inst, Operand, Size, Slot, VReg } from "../ir/types.js";
 import { isReg, isSlot } from "../ir/types.js";
-import { defOf, isSlotArg, mapBlocks } from "../ir/visit.js";
+import { defOf, isSlotArg, mapBlocks, successorsOf } from "../ir/visit.js";
 import type { Pass } from "./pass.js";
 
 /** How many facts are kept; bounds the time that long blocks take. */
@@ -70,22 +72,16 @@ const learn = (inst: Inst): Known | undefined => {
   return undefined;
 };
 
-const MASKS: Readonly<Record<Size, bigint>> = {
-  u8: 0xffn,
-  u16: 0xffffn,
-  u32: 0xffff_ffffn,
-  u64: 0xffff_ffff_ffff_ffffn,
-};
-
-const block = (b: Block): Block => {
-  let known: readonly Known[] = [];
+/** The block with loads replaced, and what is known at its end. */
+const block = (b: Block, atStart: readonly Known[]): { readonly block: Block; readonly atEnd: readonly Known[] } => {
+  let known = atStart;
   const forward = (inst: Inst): Inst => {
     if (inst.op !== "load" || inst.dst.kind !== "scalar") return inst;
     const hit = known.find((k) => k.size === inst.size && k.off === inst.off && sameBase(k.base, inst.base));
     if (hit === undefined) return inst;
     const common = inst.from === undefined ? {} : { from: inst.from };
     if (hit.exact) return { op: "mov", dst: inst.dst, src: hit.value, ...common };
-    return { op: "alu", alu: "and", width: 64, dst: inst.dst, a: hit.value, b: constant(MASKS[inst.size]), ...common };
+    return { op: "alu", alu: "and", width: 64, dst: inst.dst, a: hit.value, b: constant(ONES[inst.size]), ...common };
   };
   const body = b.body.map((inst) => {
     const now = forward(inst);
@@ -96,11 +92,25 @@ const block = (b: Block): Block => {
       known = [...known.slice(1 - MAX_KNOWN), fact];
     return now;
   });
-  return body.every((inst, i) => inst === b.body[i]) ? b : { ...b, body };
+  return { block: body.every((inst, i) => inst === b.body[i]) ? b : { ...b, body }, atEnd: known };
+};
+
+const run: Pass["run"] = (program) => {
+  const nIn = new Map<BlockId, number>();
+  for (const { end } of program.blocks) for (const to of successorsOf(end)) nIn.set(to, (nIn.get(to) ?? 0) + 1);
+  const entry = program.blocks[0]?.id;
+  const atStart = new Map<BlockId, readonly Known[]>();
+  const done = new Map<BlockId, Block>();
+  for (const b of reversePostorder(program)) {
+    const { block: now, atEnd } = block(b, atStart.get(b.id) ?? []);
+    done.set(b.id, now);
+    for (const to of successorsOf(b.end)) if (nIn.get(to) === 1 && to !== entry) atStart.set(to, atEnd);
+  }
+  return mapBlocks(program, (b) => done.get(b.id) ?? b);
 };
 
 export const forwardStores: Pass = {
   name: "forward-stores",
   doc: "takes stack and packet values that are in a register from there",
-  run: (program) => mapBlocks(program, block),
+  run,
 };

@@ -2,11 +2,14 @@
 
 import type { Program } from "../ir/types.js";
 import { dropDead } from "./drop-dead.js";
+import { dropMasks } from "./drop-masks.js";
 import { foldConstants } from "./fold-constants.js";
 import { forwardStores } from "./forward-stores.js";
 import { mergeBoundsChecks } from "./merge-bounds-checks.js";
 import type { Pass } from "./pass.js";
+import { promoteSlots } from "./promote-slots.js";
 import { propagateCopies } from "./propagate-copies.js";
+import { shareExpressions } from "./share-expressions.js";
 import { threadJumps } from "./thread-jumps.js";
 
 export type { Pass } from "./pass.js";
@@ -15,8 +18,11 @@ export type { Pass } from "./pass.js";
 export const PIPELINE: readonly Pass[] = [
   foldConstants,
   threadJumps,
+  shareExpressions,
   mergeBoundsChecks,
+  promoteSlots,
   forwardStores,
+  dropMasks,
   propagateCopies,
   dropDead,
 ];

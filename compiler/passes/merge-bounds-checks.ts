@@ -39,12 +39,19 @@ const run: Pass["run"] = (program) => {
       if (typeof inst.b === "number" && inst.b >= 0 && isStable(inst.a) && isStable(inst.dst))
         sums.set(inst.dst.id, { base: inst.a.id, bytes: inst.b });
     }
+  /** `r` as the register that a chain of such sums begins with. */
+  const sumOf = (r: VReg): Sum => {
+    let total: Sum = { base: r.id, bytes: 0 };
+    for (let next; (next = sums.get(total.base)) !== undefined;)
+      total = { base: next.base, bytes: total.bytes + next.bytes };
+    return total;
+  };
 
   /** What the check states when it passes, and where it goes then. */
   const checkOf = (end: Terminator): { fact: Fact; pass: BlockId } | undefined => {
     if (end.op !== "branch" || !isReg(end.b) || end.then === end.else) return undefined;
     if (end.b.kind !== "packet_end" || !isStable(end.b) || !isStable(end.a)) return undefined;
-    const { base, bytes } = sums.get(end.a.id) ?? { base: end.a.id, bytes: 0 };
+    const { base, bytes } = sumOf(end.a);
     const fact = { base, end: end.b.id, bytes };
     if (end.cond === "gt") return { fact, pass: end.else };
     return end.cond === "le" ? { fact, pass: end.then } : undefined;

@@ -26,7 +26,8 @@ type Statement =
   | { readonly do: "load"; readonly size: Size; dst: number; readonly index: number }
   | { readonly do: "store"; readonly size: Size; src: Source; readonly index: number }
   | { readonly do: "redirect"; key: number; flags: number; dst: number }
-  | { readonly do: "count"; readonly index: number; src: number; dst: number }
+  /** `word`: which four bytes of the scratch slot hold the key; beyond it, a slot of its own does. */
+  | { readonly do: "count"; readonly index: number; readonly word: number; src: number; dst: number }
   | {
       readonly do: "if";
       readonly cond: Cond;
@@ -72,7 +73,13 @@ const statements = (nRegs: number): fc.Arbitrary<readonly Statement[]> => {
     fc.record({ do: fc.constant("load"), size, dst: reg, index: fc.nat({ max: SLOT_SIZE - 1 }) }),
     fc.record({ do: fc.constant("store"), size, src: source, index: fc.nat({ max: SLOT_SIZE - 1 }) }),
     fc.record({ do: fc.constant("redirect"), key: reg, flags: reg, dst: reg }),
-    fc.record({ do: fc.constant("count"), index: fc.nat({ max: VALUES }), src: reg, dst: reg }),
+    fc.record({
+      do: fc.constant("count"),
+      index: fc.nat({ max: VALUES }),
+      word: fc.nat({ max: SLOT_SIZE / 4 }),
+      src: reg,
+      dst: reg,
+    }),
     fc.record({ do: fc.constant("leave"), cond: fc.constantFrom(...CONDS), a: reg, b: source, value: source }),
   ] as fc.Arbitrary<Statement>[];
   const list = (depth: number, max: number): fc.Arbitrary<readonly Statement[]> => {
@@ -163,8 +170,13 @@ export const build = (recipe: Recipe): Program => {
       case "count": {
         const missed = b.block("missed");
         const done = b.block("done");
-        b.store("u32", key, 0, s.index);
-        const value = b.call("map_lookup_elem", [{ map: MAP }, { at: key, off: 0 }], "map_value");
+        const inScratch = 4 * s.word < SLOT_SIZE;
+        const place = inScratch ? { at: slot, off: 4 * s.word } : { at: key, off: 0 };
+        if (inScratch) {
+          b.store("u16", slot, place.off, s.index);
+          b.store("u16", slot, place.off + 2, 0);
+        } else b.store("u32", key, 0, s.index);
+        const value = b.call("map_lookup_elem", [{ map: MAP }, place], "map_value");
         b.unless("eq", value, 0, missed);
         b.atomicAdd("u64", value, 0, reg(s.src));
         b.atomicAdd("u32", value, 8, reg(s.src));

@@ -210,6 +210,182 @@ const ROWS: readonly Row[] = [
 `,
   },
   {
+    pass: "merge-bounds-checks",
+    name: "adds up sums of sums",
+    build: (b) => {
+      const out = b.block("out");
+      const [data, end] = [b.ctx("data"), b.ctx("data_end")];
+      need(b, data, end, 34, out);
+      need(b, b.alu("add", data, 14, "l3"), end, 20, out);
+      b.ret(2);
+      b.place(out);
+      b.ret(1);
+    },
+    want: `@entry.0:
+  %data.0 = ctx.data
+  %data_end.1 = ctx.data_end
+  %need.2 = add %data.0, 34
+  if gt %need.2, %data_end.1 then @out.1 else @2 (else likely)
+@2:
+  %l3.3 = add %data.0, 14
+  %need.4 = add %l3.3, 20
+  jump @3
+@3:
+  return 2
+@out.1:
+  return 1
+`,
+  },
+  {
+    pass: "share-expressions",
+    name: "takes the first result where it is passed on every path, and leaves registers that change alone",
+    build: (b) => {
+      const [left, right, join] = [b.block("left"), b.block("right"), b.block("join")];
+      const x = b.ctx("ingress_ifindex");
+      const first = b.alu("add", x, 4, "first");
+      b.branch("eq", x, 1, left, right);
+      b.place(left);
+      const changing = b.value("changing", b.alu("add", x, 4, "again"));
+      b.aluTo("xor", changing, b.alu("mul", x, 3, "one_side"));
+      b.jump(join);
+      b.place(right);
+      b.mov(changing, b.alu("mul", x, 3, "other_side"));
+      b.place(join);
+      b.ret(b.alu("xor", b.alu("mul", x, 3, "both"), b.alu("or", changing, first)));
+    },
+    want: `@entry.0:
+  %ingress_ifindex.0 = ctx.ingress_ifindex
+  %first.1 = add %ingress_ifindex.0, 4
+  if eq %ingress_ifindex.0, 1 then @left.1 else @right.2
+@left.1:
+  %again.2 = %first.1
+  %changing.3 = %again.2
+  %one_side.4 = mul %ingress_ifindex.0, 3
+  %changing.3 = xor %changing.3, %one_side.4
+  jump @join.3
+@right.2:
+  %other_side.5 = mul %ingress_ifindex.0, 3
+  %changing.3 = %other_side.5
+  jump @join.3
+@join.3:
+  %both.6 = mul %ingress_ifindex.0, 3
+  %or.7 = or %changing.3, %first.1
+  %xor.8 = xor %both.6, %or.7
+  return %xor.8
+`,
+  },
+  {
+    pass: "forward-stores",
+    name: "goes on into blocks that nothing else leads to",
+    build: (b) => {
+      const [out, join] = [b.block("out"), b.block("join")];
+      const data = b.ctx("data");
+      need(b, data, b.ctx("data_end"), 14, out);
+      const x = b.load("u8", data, 12, "x");
+      b.unless("eq", x, 7, join);
+      b.mov(x, b.load("u8", data, 12, "known"));
+      b.place(join);
+      b.ret(b.load("u8", data, 12, "from_two"));
+      b.place(out);
+      b.ret(1);
+    },
+    want: `@entry.0:
+  %data.0 = ctx.data
+  %data_end.1 = ctx.data_end
+  %need.2 = add %data.0, 14
+  if gt %need.2, %data_end.1 then @out.1 else @3 (else likely)
+@3:
+  %x.3 = u8 [%data.0 + 12]
+  if eq %x.3, 7 then @join.2 else @4 (else likely)
+@4:
+  %known.4 = %x.3
+  %x.3 = %known.4
+  jump @join.2
+@join.2:
+  %from_two.5 = u8 [%data.0 + 12]
+  return %from_two.5
+@out.1:
+  return 1
+`,
+  },
+  {
+    pass: "promote-slots",
+    name: "puts words together in registers and stores them before a helper reads them",
+    build: (b) => {
+      const key = b.slot("key", 16);
+      const [port, len] = [b.ctx("ingress_ifindex"), b.ctx("packet_len")];
+      b.store("u64", key, 0, 0);
+      b.store("u64", key, 8, len);
+      b.store("u32", key, 0, port);
+      b.store("u16", key, 4, 8);
+      b.store("u8", key, 6, len);
+      const half = b.load("u32", key, 4, "half");
+      b.call("map_lookup_elem", [{ map: "m" }, { at: key, off: 0 }], "map_value");
+      b.store("u16", key, 4, 6);
+      b.ret(b.alu("xor", half, b.load("u64", key, 0)));
+    },
+    want: `@entry.0:
+  %key_0.6 = 0
+  %ingress_ifindex.0 = ctx.ingress_ifindex
+  %packet_len.1 = ctx.packet_len
+  %key_0.6 = 0
+  u64 [$key.0 + 8] = %packet_len.1
+  %key_0.6 = %ingress_ifindex.0
+  %key_0.6 = or %key_0.6, 0x800000000
+  %piece.7 = and %packet_len.1, 255
+  %placed.8 = lsh %piece.7, 48
+  %key_0.6 = or %key_0.6, %placed.8
+  %half.2 = rsh %key_0.6, 32
+  u64 [$key.0] = %key_0.6
+  %map_lookup_elem.3 = call map_lookup_elem(map m, &$key.0)
+  %key_0.6 = and %key_0.6, 0xffff0000ffffffff
+  %key_0.6 = or %key_0.6, 0x600000000
+  %loaded.4 = %key_0.6
+  %xor.5 = xor %half.2, %loaded.4
+  return %xor.5
+`,
+  },
+  {
+    pass: "promote-slots",
+    name: "leaves slots alone that a helper writes, or that are only written whole",
+    build: (b) => {
+      const [found, whole] = [b.slot("found", 8), b.slot("whole", 8)];
+      b.store("u32", found, 0, 1);
+      b.store("u32", found, 4, 2);
+      b.store("u64", whole, 0, 3);
+      b.call("fib_lookup", ["ctx", { at: found, off: 0 }, 8, 0]);
+      b.ret(b.alu("add", b.load("u32", found, 0), b.load("u32", whole, 0)));
+    },
+    want: `@entry.0:
+  u32 [$found.0] = 1
+  u32 [$found.0 + 4] = 2
+  u64 [$whole.1] = 3
+  %fib_lookup.0 = call fib_lookup(ctx, &$found.0, 8, 0)
+  %loaded.1 = u32 [$found.0]
+  %loaded.2 = u32 [$whole.1]
+  %add.3 = add %loaded.1, %loaded.2
+  return %add.3
+`,
+  },
+  {
+    pass: "drop-masks",
+    name: "copies where a mask takes nothing away",
+    build: (b) => {
+      const x = b.alu("lsh", b.alu("and", b.ctx("packet_len"), 0xff), 8, "x");
+      const kept = b.alu("and", x, 0x0f00, "kept");
+      b.ret(b.alu("xor", kept, b.alu("and", x, 0xffff, "same")));
+    },
+    want: `@entry.0:
+  %packet_len.0 = ctx.packet_len
+  %and.1 = and %packet_len.0, 255
+  %x.2 = lsh %and.1, 8
+  %kept.3 = and %x.2, 3840
+  %same.4 = %x.2
+  %xor.5 = xor %kept.3, %same.4
+  return %xor.5
+`,
+  },
+  {
     pass: "propagate-copies",
     name: "reads the original, of changing registers only up to the change",
     build: (b) => {
