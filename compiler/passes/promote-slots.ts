@@ -24,6 +24,9 @@ import type { Pass } from "./pass.js";
 
 const WORD = 8;
 
+/** Words that are promoted, the first ones of the first slots: more would not find registers and go to the stack all the same. */
+const MAX_WORDS = 6;
+
 /** Helpers that only read what their arguments point to on the stack. */
 const READERS: ReadonlySet<string> = new Set(["map_lookup_elem", "map_update_elem", "map_delete_elem", "csum_diff"]);
 
@@ -57,11 +60,16 @@ const chooseWords = (program: Program): ReadonlyMap<string, Word> => {
           pieces.set(wordKey(base, off), { slot: base, index: Math.floor(off / WORD) });
       }
     }
-  const words = new Map<string, Word>();
-  for (const [key, { slot, index }] of pieces)
-    if (!pinned.has(slot.slot))
-      words.set(key, { slot, index, reg: { id: ++lastReg, kind: "scalar", hint: `${slot.hint}_${index}` } });
-  return words;
+  const chosen = [...pieces]
+    .filter(([, { slot }]) => !pinned.has(slot.slot))
+    .sort(([, a], [, b]) => a.slot.slot - b.slot.slot || a.index - b.index)
+    .slice(0, MAX_WORDS);
+  return new Map(
+    chosen.map(([key, { slot, index }]) => {
+      const reg: VReg = { id: ++lastReg, kind: "scalar", hint: `${slot.hint}_${index}` };
+      return [key, { slot, index, reg }];
+    }),
+  );
 };
 
 /** What is known of a promoted word at one point. */
