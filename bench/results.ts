@@ -3,18 +3,16 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BenchError } from "./error.js";
-import type { Machine } from "./machine.js";
+import type { Disturbance, Machine } from "./machine.js";
 import type { Profile } from "./datapath/case.js";
 import { GROUPS, isRow, type Missing, type Row } from "./row.js";
 import { drawRows } from "./svg.js";
 
-export interface Run {
+export interface Run extends Disturbance {
   readonly machine: Machine;
   readonly profile: Profile;
   readonly rounds: number;
   readonly repeat: number;
-  /** Share of the processors' time that a hypervisor gave to others, 0 to 1. */
-  readonly stolen: number;
   readonly results: readonly (Row | Missing)[];
 }
 

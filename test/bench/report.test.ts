@@ -6,8 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   compareRuns,
+  disturbanceClock,
   drawRows,
   formatComparison,
+  formatDisturbance,
   formatGroup,
   formatProgress,
   parseOptions,
@@ -41,6 +43,7 @@ const run = (...results: Run["results"]): Run => ({
   rounds: 8,
   repeat: 1,
   stolen: 0,
+  others: 0,
   results,
 });
 
@@ -131,6 +134,18 @@ describe("writeResults() and readRun()", () => {
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
+  });
+});
+
+describe("formatDisturbance()", () => {
+  it("warns when much was taken", () => {
+    assert.match(formatDisturbance({ stolen: 0.01, others: 0.02 }), /took 1\.0 %, other processes 2\.0 %\.$/);
+    assert.match(formatDisturbance({ stolen: 0.01, others: 0.2 }), /trust nothing but ratios/);
+  });
+
+  it("is made of shares", () => {
+    const { stolen, others } = disturbanceClock()();
+    for (const share of [stolen, others]) assert.ok(share >= 0 && share <= 1);
   });
 });
 
