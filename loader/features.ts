@@ -32,6 +32,7 @@ import {
 } from "ebpf-assembler";
 import { attachTc } from "./attach/tc.js";
 import { Link } from "./attach/link.js";
+import { xdpFeatures } from "./net/netdev.js";
 import { Netns } from "./net/netns.js";
 import { Rtnl } from "./net/rtnl.js";
 import { updateBatch, walk } from "./objects/batch.js";
@@ -243,6 +244,14 @@ export const FEATURES: readonly Feature[] = [
     since: "6.1",
     doc: "ring buffer from user space",
     probe: makesMap("user_ringbuf", { keySize: 0, valueSize: 0, maxEntries: 4096 }),
+  },
+  {
+    name: "netdev_family",
+    since: "6.3",
+    doc: "what a driver can do with XDP, by generic netlink",
+    probe: ({ sys, ns, ifindex }) => {
+      if (ns.run(() => xdpFeatures(sys, ifindex)) === undefined) throw new ProbeError("no such netlink family");
+    },
   },
   { name: "tcx", since: "6.6", doc: "TC programs by link", probe: attachesTc("tcx") },
   {

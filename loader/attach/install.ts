@@ -15,7 +15,7 @@ import { Program } from "../objects/program.js";
 import { ancestorNamespaces } from "../sys/ancestors.js";
 import { SyscallError } from "../sys/errors.js";
 import type { Sys } from "../sys/sys.js";
-import { TcFilter } from "./clsact.js";
+import { listFilters, TcFilter } from "./clsact.js";
 import { Link } from "./link.js";
 import { queryAttached, queryTcx } from "./query.js";
 
@@ -94,12 +94,16 @@ const pinPath = (name: string, bpffs: string): string => {
 };
 
 /** Pins of an interface that is still the one they were made for, or undefined; others are cleared away. */
-const findPins = (sys: Sys, device: Interface, bpffs: string): PinDirectory | undefined => {
+const findPins = (sys: Sys, rtnl: Rtnl, device: Interface, bpffs: string): PinDirectory | undefined => {
   const pins = PinDirectory.find(sys, pinPath(device.name, bpffs));
   if (pins === undefined) return undefined;
   const isCurrent = ((): boolean => {
     if (!pins.has("program")) return false;
-    if (!pins.has("link")) return true;
+    if (!pins.has("link")) {
+      using program = pins.program("program");
+      const { id } = program.info;
+      return listFilters(rtnl, device.index).some((filter) => filter.programId === id);
+    }
     using link = pins.link("link");
     return link.info.ifindex === device.index;
   })();
@@ -232,7 +236,7 @@ const installAt = (
     refused,
   });
 
-  const old = findPins(sys, device, options.bpffs);
+  const old = findPins(sys, rtnl, device, options.bpffs);
   const oldHook = old === undefined ? undefined : currentHook(sys, rtnl, device, old);
   if (old !== undefined && oldHook === hook) {
     if (old.has("link")) {
@@ -314,7 +318,7 @@ const detach = (rtnl: Rtnl, device: Interface, pins: PinDirectory): void => {
 export const uninstall = (sys: Sys, name: string, bpffs: string = BPFFS): void => {
   using rtnl = Rtnl.open(sys);
   const device = rtnl.get(name);
-  const pins = findPins(sys, device, bpffs);
+  const pins = findPins(sys, rtnl, device, bpffs);
   if (pins === undefined) {
     removeRoot(sys, bpffs);
     throw new NotInstalledError(name);

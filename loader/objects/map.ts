@@ -29,10 +29,12 @@ export interface MapInfo {
   readonly maxEntries: number;
   readonly flags: number;
   readonly name: string;
+  /** Network device that holds the map; 0: the host. */
+  readonly ifindex: number;
 }
 
 /** A map without its owner's name for it: what {@link BpfMap} needs to know. */
-export type MapShape = Omit<MapInfo, "id">;
+export type MapShape = Omit<MapInfo, "id" | "ifindex">;
 
 /** The map behind a descriptor. */
 export const readMapInfo = (sys: Sys, fd: number, what: string): MapInfo => {
@@ -46,6 +48,7 @@ export const readMapInfo = (sys: Sys, fd: number, what: string): MapInfo => {
     maxEntries: info.getUint32(16, true),
     flags: info.getUint32(20, true),
     name: fromCString(new Uint8Array(info.buffer, 24, 16)),
+    ifindex: info.getUint32(40, true),
   };
 };
 

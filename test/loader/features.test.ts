@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { FEATURES, isReleaseAtLeast, linux, probeFeatures, xdpFeatures, Rtnl, type Feature } from "libbpf-ts";
 import { checkNoLeaks } from "./fixtures.js";
 import { VethLab } from "./lab.js";
+import { needs } from "../support/kernel.js";
 
 describe("probeFeatures()", () => {
   checkNoLeaks();
@@ -56,7 +57,8 @@ describe("isReleaseAtLeast()", () => {
 });
 
 describe("xdpFeatures()", () => {
-  it("tells that a veth runs programs, redirects and is redirected to", () => {
+  it("tells that a veth runs programs, redirects and is redirected to", function () {
+    needs(this, "netdev_family");
     using lab = new VethLab();
     const features = lab.a.ns.run(() => xdpFeatures(linux(), lab.a.interface.index));
     assert.ok(features?.includes("basic") && features.includes("redirect"), String(features));

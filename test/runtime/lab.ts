@@ -5,6 +5,7 @@ import { execFile, type ExecFileException } from "node:child_process";
 import { Scope } from "ebpf-assembler";
 import { linux, Netns, packMac, PacketReceiver, PacketSender, Rtnl, type Sys } from "libbpf-ts";
 import { Bridge, parsePortSpec, silentLog, type BridgeOptions } from "#runtime";
+import { SLOWDOWN } from "../support/pace.js";
 
 export interface Ran {
   readonly code: number;
@@ -67,7 +68,7 @@ export class Lab implements Disposable {
     return new Promise((resolve) => {
       const done = (error: ExecFileException | null, stdout: string, stderr: string): void =>
         resolve({ code: error === null ? 0 : Number(error.code ?? -1), stdout, stderr });
-      execFile("nsenter", [`--net=${this.path(host)}`, "sh", "-c", command], { timeout: timeoutMs }, done);
+      execFile("nsenter", [`--net=${this.path(host)}`, "sh", "-c", command], { timeout: timeoutMs * SLOWDOWN }, done);
     });
   }
 
@@ -124,7 +125,7 @@ export const sleep = (ms: number): Promise<void> => new Promise((resolve) => set
 
 /** Waits until `test` holds. @returns whether it came to hold in time */
 export const eventually = async (test: () => boolean, timeoutMs = 5000): Promise<boolean> => {
-  for (const end = Date.now() + timeoutMs; Date.now() < end; await sleep(10)) if (test()) return true;
+  for (const end = Date.now() + timeoutMs * SLOWDOWN; Date.now() < end; await sleep(10)) if (test()) return true;
   return test();
 };
 

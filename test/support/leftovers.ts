@@ -23,9 +23,12 @@ export const openFiles = (): OpenFiles => {
   return files;
 };
 
-/** Opens what Node opens with its first child and keeps: a pipe for signals, and /dev/null when that is its input. */
+/**
+ * Opens what Node opens with its first child and keeps: a pipe for signals, and /dev/null when that is its input. The
+ * child has no pipes to us: on a slow machine they would still be open when the first test begins.
+ */
 export const warmUp = (): void => {
-  spawn("true").unref();
+  spawn("true", { stdio: "ignore" }).unref();
 };
 
 /** Remembers which descriptors each file of tests opened and did not close. */
