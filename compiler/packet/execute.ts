@@ -3,7 +3,7 @@
 
 import { RangeViolation, unreachable } from "ebpf-assembler";
 import { newFlow } from "../openflow/flow.js";
-import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
+import { nestedDpActions, type DpAction, type SetTarget } from "../pipeline/dp-action.js";
 import { remarkTos, type MeterVerdict } from "../pipeline/meter-table.js";
 import { copyLayers, extract, type Layers, newLayers } from "./extract.js";
 import { ethernet, ETH_TYPE, VLAN_CFI, vlan } from "./headers.js";
@@ -27,7 +27,9 @@ const L2_TARGETS: ReadonlySet<SetTarget> = new Set(["eth_dst", "eth_src", "vlan_
 
 /** Whether carrying an action out needs to know where L3 is. */
 const looksBeyondL2 = (action: DpAction): boolean =>
-  (action.kind === "set" && !L2_TARGETS.has(action.target)) || (action.kind === "meter" && action.remarks);
+  (action.kind === "set" && !L2_TARGETS.has(action.target)) ||
+  (action.kind === "meter" && action.remarks) ||
+  nestedDpActions(action).some((list) => list.some(looksBeyondL2));
 
 const isTagged = (packet: Uint8Array): boolean => {
   const tpid = read16(packet, ethernet.fields.type.byteOffset);
@@ -43,6 +45,8 @@ export class Executor {
   #packet: Uint8Array = this.#buffer;
   #start = 0;
   #own = false;
+  /** Bytes at the end that are left out when the packet is sent next. */
+  #cutBytes = 0;
 
   /**
    * Executes `actions` in order on a packet of at least 14 bytes; on a shorter one nothing is done, as OVS drops it.
@@ -55,9 +59,10 @@ export class Executor {
     if (packet.length < ethernet.minBytes) return;
     this.#packet = packet;
     this.#own = false;
+    this.#cutBytes = 0;
     if (layers !== undefined) copyLayers(this.#layers, layers);
     else if (actions.some(looksBeyondL2)) extract(packet, packet.length, 0, this.#flow, this.#layers);
-    for (const action of actions) if (!this.#apply(action, sink)) break;
+    this.#applyAll(actions, sink);
     this.#packet = this.#buffer;
   }
 
@@ -65,10 +70,10 @@ export class Executor {
   #apply(action: DpAction, sink: Sink): boolean {
     switch (action.kind) {
       case "output":
-        sink.output(action.port, this.#packet);
+        sink.output(action.port, this.#cut());
         return true;
       case "controller":
-        sink.controller(action, this.#packet);
+        sink.controller(action, this.#cut());
         return true;
       case "set":
         SETTERS[action.target](this.#writable(), this.#layers, action.bytes);
@@ -84,6 +89,15 @@ export class Executor {
         if (typeof verdict === "number") this.#remark(verdict);
         return verdict !== "drop";
       }
+      case "trunc":
+        this.#cutBytes = Math.max(0, this.#packet.length - action.maxLen);
+        return true;
+      case "clone":
+        this.#onCopy(action.actions, sink);
+        return true;
+      case "check_pkt_len":
+        this.#onCopy(this.#packet.length > action.length ? action.greater : action.lessEqual, sink);
+        return true;
       default:
         return unreachable(action);
     }
@@ -97,6 +111,32 @@ export class Executor {
     const tos = dlType === ETH_TYPE.IPV4 ? first & 0xff : (first >>> 4) & 0xff;
     const remarked = remarkTos(tos, precLevel);
     if (remarked !== tos) SETTERS.nw_tos(this.#writable(), this.#layers, Uint8Array.of(remarked));
+  }
+
+  /** Ends where the packet does. */
+  #applyAll(actions: readonly DpAction[], sink: Sink): void {
+    for (const action of actions) if (!this.#apply(action, sink)) break;
+  }
+
+  /** The packet as it is sent. */
+  #cut(): Uint8Array {
+    const packet = this.#packet;
+    if (this.#cutBytes === 0) return packet;
+    const cut = packet.subarray(0, Math.max(0, packet.length - this.#cutBytes));
+    this.#cutBytes = 0;
+    return cut;
+  }
+
+  /** Carries out a list, after which the packet is as before. */
+  #onCopy(actions: readonly DpAction[], sink: Sink): void {
+    const layers = newLayers();
+    copyLayers(layers, this.#layers);
+    const packet = this.#own ? this.#packet.slice() : this.#packet;
+    this.#applyAll(actions, sink);
+    copyLayers(this.#layers, layers);
+    this.#packet = packet;
+    this.#own = false;
+    this.#cutBytes = 0;
   }
 
   /** The packet in our own buffer, with headroom. */

@@ -19,6 +19,8 @@ interface Profile {
   readonly remarks: boolean;
   /** A meter comes after the last of several outputs, or the only one. */
   readonly metersBehind: boolean;
+  /** An action that no program has code for. */
+  readonly beyond: DpAction["kind"] | undefined;
 }
 
 /** Rewrites that the datapath programs have no code for: all of neighbour discovery, whose options they do not walk. */
@@ -41,6 +43,13 @@ interface Limit {
   readonly applies: (profile: Profile) => boolean;
   readonly why: (profile: Profile) => string;
 }
+
+/** Actions that only user space carries out, and what they do. */
+const BEYOND: Partial<Record<DpAction["kind"], string>> = {
+  trunc: "cuts packets",
+  clone: "works on copies of packets",
+  check_pkt_len: "looks at the length of packets",
+};
 
 /** In the order in which they are given as reasons. */
 export const LIMITS: readonly Limit[] = [
@@ -70,6 +79,11 @@ export const LIMITS: readonly Limit[] = [
     why: () => "meter behind the last output: the packet is gone by then",
   },
   {
+    hooks: ["xdp", "tc"],
+    applies: ({ beyond }) => beyond !== undefined,
+    why: ({ beyond }) => `${beyond}: only user space ${BEYOND[beyond!]}`,
+  },
+  {
     hooks: ["xdp"],
     applies: ({ outputs, editsBetween }) => outputs > 1 && editsBetween,
     why: ({ outputs }) => `${outputs} outputs with different edits: XDP cannot clone`,
@@ -89,6 +103,7 @@ const profileOf = (actions: readonly DpAction[]): Profile => {
   let remarks = false;
   let metersBehind = false;
   let slowTarget: SetTarget | undefined;
+  let beyond: DpAction["kind"] | undefined;
   for (const action of actions) {
     switch (action.kind) {
       case "output":
@@ -106,10 +121,12 @@ const profileOf = (actions: readonly DpAction[]): Profile => {
         break;
       default:
         edited = true;
+        if (BEYOND[action.kind] !== undefined) beyond ??= action.kind;
         if (action.kind === "set" && SLOW_TARGETS.includes(action.target)) slowTarget = action.target;
     }
   }
-  return { outputs, editsBetween, controller, slowTarget, sctpPort: actions.some(setsSctpPort), remarks, metersBehind };
+  const sctpPort = actions.some(setsSctpPort);
+  return { outputs, editsBetween, controller, slowTarget, sctpPort, remarks, metersBehind, beyond };
 };
 
 /** Why a hook cannot carry `actions`, or undefined when it can. */

@@ -58,7 +58,28 @@ export type DpAction =
       readonly controllerId: number;
       readonly table: number;
       readonly cookie: bigint;
+      /** What the flow gives the controller along. */
+      readonly userdata?: Uint8Array;
+    }
+  /** The next action that sends the packet leaves as many bytes out at its end as it is longer now than `maxLen`. */
+  | { readonly kind: "trunc"; readonly maxLen: number }
+  /** Carries out a list on a copy of the packet. */
+  | { readonly kind: "clone"; readonly actions: readonly DpAction[] }
+  /** Carries out one of two lists on a copy of the packet, by whether it is longer than `length` bytes. */
+  | {
+      readonly kind: "check_pkt_len";
+      readonly length: number;
+      readonly greater: readonly DpAction[];
+      readonly lessEqual: readonly DpAction[];
     };
+
+/** The lists inside an action; none for most. */
+export const nestedDpActions = (action: DpAction): readonly (readonly DpAction[])[] =>
+  action.kind === "clone"
+    ? [action.actions]
+    : action.kind === "check_pkt_len"
+      ? [action.greater, action.lessEqual]
+      : [];
 
 /** What of a set, beside its target, decides the code that carries it out. */
 const setKey = ({ target, family, proto }: Extract<DpAction, { kind: "set" }>): string => {

@@ -110,6 +110,14 @@ const actionText = (action: Exclude<DpAction, SetAction>, options: OdpTextOption
         `dont_send=${options.dontSend === true ? 1 : 0},continuation=0,recirc_id=0,rule_cookie=${hex(action.cookie)},` +
         `controller_id=${action.controllerId},max_len=${action.maxLen}))`
       );
+    case "trunc":
+      return `trunc(${action.maxLen})`;
+    case "clone":
+      return `clone(${formatOdpActions(action.actions, options)})`;
+    case "check_pkt_len": {
+      const [gt, le] = [action.greater, action.lessEqual].map((list) => formatOdpActions(list, options));
+      return `check_pkt_len(size=${action.length},gt(${gt}),le(${le}))`;
+    }
     default:
       return unreachable(action);
   }

@@ -11,7 +11,6 @@ import { FLOW, get, getBits, PACKET_WORDS_AT, set, type FlowWords } from "../ope
 import { VLAN_PRESENT } from "../openflow/numbers.js";
 import { IP_PROTO, NW_FRAG } from "../packet/headers.js";
 import { PORT, type Action } from "../openflow/types.js";
-import { orderActionSet } from "./action-set.js";
 import { carrierOf } from "./carriers.js";
 import type { DpAction } from "./dp-action.js";
 import type { FinTimeout, LearnedFlow } from "./learned-flows.js";
@@ -19,6 +18,7 @@ import type { MacSighting } from "./mac-learning.js";
 import type { Switch } from "./switch.js";
 import type { Rule } from "./table.js";
 import { runActions } from "./xlate/actions.js";
+import { runActionSet } from "./xlate/clone.js";
 import { Context, type GroupCredit, type Trace, type XlateError } from "./xlate/context.js";
 import { enterPipeline } from "./xlate/table-action.js";
 
@@ -127,13 +127,7 @@ export const translate = (sw: Switch, flow: FlowWords, options: TranslateOptions
   if (options.actions === undefined) enterPipeline(ctx);
   if (mayReceive(ctx)) {
     runActions(ctx, options.actions ?? ctx.rule?.actions ?? [], false);
-    const actionSet = ctx.error === undefined ? orderActionSet(ctx.actionSet) : [];
-    if (actionSet.length > 0) {
-      ctx.inActionSet = true;
-      ctx.trace?.runActionSet();
-      runActions(ctx, actionSet, false);
-      ctx.trace?.end();
-    }
+    if (ctx.error === undefined) runActionSet(ctx);
   }
   const { error } = ctx;
   const actions = error === undefined ? ctx.actions : [];

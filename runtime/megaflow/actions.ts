@@ -3,6 +3,8 @@
 import { equalBytes } from "ebpf-assembler";
 import type { DpAction } from "#compiler";
 
+const NOTHING = new Uint8Array(0);
+
 const isSame = (a: DpAction, b: DpAction): boolean => {
   switch (a.kind) {
     case "output":
@@ -28,7 +30,19 @@ const isSame = (a: DpAction, b: DpAction): boolean => {
         a.maxLen === b.maxLen &&
         a.controllerId === b.controllerId &&
         a.table === b.table &&
-        a.cookie === b.cookie
+        a.cookie === b.cookie &&
+        equalBytes(a.userdata ?? NOTHING, b.userdata ?? NOTHING)
+      );
+    case "trunc":
+      return b.kind === "trunc" && a.maxLen === b.maxLen;
+    case "clone":
+      return b.kind === "clone" && equalActions(a.actions, b.actions);
+    case "check_pkt_len":
+      return (
+        b.kind === "check_pkt_len" &&
+        a.length === b.length &&
+        equalActions(a.greater, b.greater) &&
+        equalActions(a.lessEqual, b.lessEqual)
       );
   }
 };

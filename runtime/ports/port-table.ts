@@ -83,10 +83,15 @@ export class PortTable {
       input.stats.rxPackets += packets;
       input.stats.rxBytes += bytes;
     }
+    this.creditOutputs(actions, packets, bytes);
+  }
+
+  private creditOutputs(actions: readonly DpAction[], packets: number, bytes: number): void {
     let size = bytes;
     for (const action of actions) {
       if (action.kind === "push_vlan") size += packets * TAG_SIZE;
       else if (action.kind === "pop_vlan") size -= packets * TAG_SIZE;
+      else if (action.kind === "clone") this.creditOutputs(action.actions, packets, size);
       else if (action.kind === "output") {
         const output = this.numbers.get(action.port);
         if (output === undefined) continue;

@@ -6,7 +6,8 @@ import { NW_FRAG } from "../../packet/headers.js";
 import { PORT, type Action, type ActionKind } from "../../openflow/types.js";
 import type { Context } from "./context.js";
 import { runGroup } from "./group.js";
-import { decTtl, output, toController } from "./output.js";
+import { checkPktLarger, clone } from "./clone.js";
+import { decTtl, output, outputTruncated, toController } from "./output.js";
 import { finTimeout, learn } from "./learn.js";
 import { bundle, multipath } from "./select.js";
 import { load, markSubfield, move, numberIn, popStack, pushStack, setField } from "./set-field.js";
@@ -16,9 +17,14 @@ import { popVlan, pushVlan, setVlan } from "./vlan.js";
 type ActionOf<K extends ActionKind> = Extract<Action, { readonly kind: K }>;
 
 /** Returns true when the rest of the action list is not to be carried out. */
-type AnyHandler = (ctx: Context, action: Action, inBucket: boolean) => boolean | void;
+type AnyHandler = (ctx: Context, action: Action, inBucket: boolean, rest: () => readonly Action[]) => boolean | void;
 
-type Handler<K extends ActionKind> = (ctx: Context, action: ActionOf<K>, inBucket: boolean) => boolean | void;
+type Handler<K extends ActionKind> = (
+  ctx: Context,
+  action: ActionOf<K>,
+  inBucket: boolean,
+  rest: () => readonly Action[],
+) => boolean | void;
 
 /** Bits of nw_tos. */
 const DSCP = 0xfc;
@@ -72,9 +78,20 @@ const writeMetadata = (ctx: Context, value: bigint, mask: bigint): void => {
   }
 };
 
+/** Gives the packet up, and says why. */
+const unsupported = (ctx: Context, what: string): true => {
+  ctx.trace?.note(`action ${what} is not carried out yet`, "error");
+  ctx.error = "unsupported_action";
+  return true;
+};
+
 const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
   output: (ctx, { port, maxLen }, inBucket) => output(ctx, port, maxLen, inBucket, tableAction),
-  controller: (ctx, { maxLen, reason, id }) => toController(ctx, maxLen, reason, id),
+  controller: (ctx, { maxLen, reason, id, userdata, pause }) => {
+    if (pause) return unsupported(ctx, "controller(pause)");
+    toController(ctx, maxLen, reason, id, userdata);
+    return false;
+  },
   group: (ctx, { group }) => {
     if (!checkResources(ctx)) return false;
     const entry = ctx.sw.group(group);
@@ -85,6 +102,22 @@ const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
     runGroup(ctx, entry);
     return false;
   },
+  output_trunc: (ctx, { port, maxLen }) => outputTruncated(ctx, port, maxLen, tableAction),
+  // No port here has queues: what is put into one goes out as it is.
+  enqueue: (ctx, { port }, inBucket) => output(ctx, port, 0, inBucket, tableAction),
+  set_queue: (ctx, { queue }) => {
+    ctx.queue = queue;
+  },
+  pop_queue: (ctx) => {
+    if (ctx.queue !== 0) ctx.trace?.note("queue = 0");
+    ctx.queue = 0;
+  },
+  clone,
+  check_pkt_larger: (ctx, action, _inBucket, rest) => {
+    checkPktLarger(ctx, action, rest());
+    return true;
+  },
+  debug_slow: () => {},
   output_reg: (ctx, { src, maxLen }, inBucket) => {
     const port = numberIn(ctx, src);
     if (port > 0xffffn) {
@@ -129,7 +162,7 @@ const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
   },
   set_l4_src_port: (ctx, { port }) => setPort(ctx, "tp_src", port),
   set_l4_dst_port: (ctx, { port }) => setPort(ctx, "tp_dst", port),
-  dec_ttl: (ctx, { ids }) => decTtl(ctx, ids),
+  dec_ttl: (ctx, { ids }) => decTtl(ctx, ids.length === 0 ? [0] : ids),
   resubmit: (ctx, { inPort, table }) =>
     tableAction(ctx, inPort === undefined || inPort === PORT.IN_PORT ? ctx.inPort : inPort, table ?? ctx.table),
   write_metadata: (ctx, { value, mask }) => writeMetadata(ctx, value, mask),
@@ -154,19 +187,21 @@ const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
 
 /** Translates a list of actions. */
 export const runActions = (ctx: Context, actions: readonly Action[], inBucket: boolean): void => {
+  const { isLast } = ctx;
   if (actions.length === 0) {
     ctx.trace?.drop();
     return;
   }
-  for (const action of actions) {
+  for (let i = 0; i < actions.length; i++) {
+    const action = actions[i]!;
     if (ctx.error !== undefined || ctx.exit) return;
+    ctx.isLast = isLast && i === actions.length - 1 && ctx.actionSet.length === 0;
     ctx.trace?.action(action);
     const handler = HANDLERS[action.kind] as AnyHandler | undefined;
     if (handler === undefined) {
-      ctx.trace?.note(`action ${action.kind} is not carried out yet`, "error");
-      ctx.error = "unsupported_action";
+      unsupported(ctx, action.kind);
       return;
     }
-    if (handler(ctx, action, inBucket) === true) return;
+    if (handler(ctx, action, inBucket, () => actions.slice(i + 1)) === true) return;
   }
 };

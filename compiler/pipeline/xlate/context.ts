@@ -22,11 +22,7 @@ export const MAX_STACK = 65536;
 
 /** Why a translation was given up; the packet is dropped then. Names of OVS `enum xlate_error`, and two of ours. */
 export type XlateError =
-  | "recursion_too_deep"
-  | "too_many_resubmits"
-  | "stack_too_deep"
-  | "unsupported_action"
-  | "unsupported_field";
+  "recursion_too_deep" | "too_many_resubmits" | "stack_too_deep" | "unsupported_action" | "unsupported_field";
 
 export const XLATE_ERROR_TEXT: Readonly<Record<XlateError, string>> = {
   recursion_too_deep: "Recursion too deep",
@@ -75,6 +71,8 @@ export class Context {
   /** Flows learned, in order. */
   learned: LearnedFlow[] = [];
   finTimeouts: FinTimeout[] = [];
+  /** Queue that packets are put into. No port here has any: nothing comes of it. */
+  queue = 0;
   /** What was pushed, the last at the end. */
   stack: Uint8Array[] = [];
   /** Nothing more is to be carried out. */
@@ -82,6 +80,8 @@ export class Context {
   actionSet: Action[] = [];
   actionSetHasGroup = false;
   inActionSet = false;
+  /** Nothing comes after the action in hand. */
+  isLast = true;
   inPacketOut = false;
   /** A tag was pushed: tags that are equal are so by chance, not because nobody touched them. */
   vlanPushed = false;
@@ -111,11 +111,13 @@ export class Context {
     this.learns = [];
     this.learned = [];
     this.finTimeouts = [];
+    this.queue = 0;
     this.stack = [];
     this.exit = false;
     this.actionSet = [];
     this.actionSetHasGroup = false;
     this.inActionSet = false;
+    this.isLast = true;
     this.vlanPushed = false;
     this.rule = undefined;
     this.cookie = 0xffffffffffffffffn;

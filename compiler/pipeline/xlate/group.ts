@@ -206,10 +206,12 @@ const select = (ctx: Context, entry: GroupEntry): BucketEntry | undefined => {
 const runBucket = (ctx: Context, { bucket }: BucketEntry): void => {
   ctx.trace?.bucket(bucket.id);
   const before = ctx.flow.slice();
+  const { queue } = ctx;
   ctx.depth++;
   ctx.run(ctx, orderActionSet(bucket.actions), true);
   ctx.depth--;
   ctx.flow.set(before);
+  ctx.queue = queue;
   // What ends the bucket does not end what follows the group.
   ctx.exit = false;
   ctx.trace?.end();
@@ -219,7 +221,11 @@ const runBucket = (ctx: Context, { bucket }: BucketEntry): void => {
 export const runGroup = (ctx: Context, entry: GroupEntry): void => {
   const { group, buckets } = entry;
   if (group.type === "all" || group.type === "indirect") {
-    for (const bucket of buckets) runBucket(ctx, bucket);
+    const { isLast } = ctx;
+    for (const [i, bucket] of buckets.entries()) {
+      ctx.isLast = isLast && i === buckets.length - 1;
+      runBucket(ctx, bucket);
+    }
     ctx.groups.push({ group: entry, bucket: undefined });
     return;
   }

@@ -2,6 +2,7 @@
 
 import { set } from "../../openflow/flow.js";
 import { ETH_TYPE } from "../../packet/headers.js";
+import { portToText } from "../../openflow/ports.js";
 import { PORT } from "../../openflow/types.js";
 import type { Rule } from "../table.js";
 import { commit } from "./commit.js";
@@ -39,7 +40,13 @@ const isTableMiss = (rule: Rule | undefined): boolean =>
   rule?.priority === 0 && rule.match.mask.every((word) => word === 0);
 
 /** Sends a copy as it is now to the controller. */
-export const toController = (ctx: Context, maxLen: number, reason: string, controllerId: number): void => {
+export const toController = (
+  ctx: Context,
+  maxLen: number,
+  reason: string,
+  controllerId: number,
+  userdata?: Uint8Array,
+): void => {
   commit(ctx);
   ctx.actions.push({
     kind: "controller",
@@ -48,6 +55,7 @@ export const toController = (ctx: Context, maxLen: number, reason: string, contr
     controllerId,
     table: ctx.table,
     cookie: ctx.cookie,
+    ...(userdata === undefined ? {} : { userdata }),
   });
 };
 
@@ -86,6 +94,30 @@ export const output = (
     default:
       if (port !== ctx.inPort) outputTo(ctx, port);
       else ctx.trace?.note("skipping output to input port", "warning");
+  }
+};
+
+/** Reserved ports to which a packet cannot go cut short. */
+const NOT_TRUNCATED: readonly number[] = [
+  ...[PORT.TABLE, PORT.NORMAL, PORT.FLOOD, PORT.ALL, PORT.CONTROLLER, PORT.NONE],
+];
+
+/** `output(port=PORT,max_len=BYTES)`. OVS takes the number of IN_PORT for that of a port, which it does not find. */
+export const outputTruncated = (
+  ctx: Context,
+  port: number,
+  maxLen: number,
+  lookUp: Parameters<typeof output>[4],
+): void => {
+  if (NOT_TRUNCATED.includes(port)) {
+    ctx.trace?.note(`output_trunc does not support port: ${portToText(port)}`, "warning");
+  } else if (port === ctx.inPort) {
+    ctx.trace?.note("skipping output to input port", "warning");
+  } else if (ctx.port(port) === undefined) {
+    ctx.trace?.note(`output_trunc does not support patch port ${portToText(port)}`, "error");
+  } else {
+    ctx.actions.push({ kind: "trunc", maxLen });
+    output(ctx, port, 0, false, lookUp);
   }
 };
 

@@ -105,9 +105,14 @@ export const move = (ctx: Context, src: Subfield, dst: Subfield): void => {
 };
 
 /** Writes a number that an action came to into a subfield, as OVS does (nxm_reg_load): whatever the packet has. */
-export const loadResult = (ctx: Context, dst: Subfield, value: number): void => {
+export const writeResult = (ctx: Context, dst: Subfield, value: number): void => {
   markSubfield(ctx, dst);
   writeSubfield(ctx.flow, dst, toBytes(BigInt(value), (dst.bits + 7) >>> 3));
+};
+
+/** {@link writeResult}, and says so. */
+export const loadResult = (ctx: Context, dst: Subfield, value: number): void => {
+  writeResult(ctx, dst, value);
   ctx.trace?.moved(dst, ctx.flow);
 };
 

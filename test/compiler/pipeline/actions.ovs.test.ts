@@ -79,6 +79,47 @@ table=1,actions=move:NXM_NX_REG0[0..15]->NXM_OF_ETH_DST[0..15],move:NXM_NX_REG1[
 table=0,priority=1,actions=note:03,2`.replace("dec_ttl()", "dec_ttl"),
   },
   {
+    name: "clone",
+    flows: `table=0,in_port=1,ip,actions=clone(set_field:1.2.3.4->ip_dst,dec_ttl,2),3,clone(resubmit(,1),4),set_field:5->nw_ttl,LOCAL
+table=0,in_port=1,priority=1,actions=clone(mod_vlan_vid:5,2,clone(strip_vlan,3)),4
+table=0,in_port=2,actions=push:NXM_OF_ETH_SRC[],clone(pop:NXM_OF_ETH_DST[],1),pop:NXM_NX_REG0[],3,clone(output(port=4,max_len=40),push_vlan:0x8100,LOCAL),1
+table=0,in_port=3,actions=write_actions(1),goto_table:2
+table=0,in_port=4,actions=clone(1,exit,2),3
+table=1,actions=mod_dl_src:00:00:00:00:00:05,load:1->NXM_NX_REG0[],1
+table=2,actions=clone(mod_dl_src:00:00:00:00:00:05,2),clone(output(port=4,max_len=60),2)`,
+  },
+  {
+    name: "packets cut short",
+    flows: `table=0,in_port=1,actions=output(port=2,max_len=20),3,output(port=LOCAL,max_len=1000),output(port=1,max_len=14),mod_dl_src:00:00:00:00:00:05,output(port=4,max_len=33),3
+table=0,in_port=2,actions=output(port=IN_PORT,max_len=50),output(port=9,max_len=50),1
+table=0,in_port=3,actions=resubmit(,1),output(port=1,max_len=14)
+table=0,in_port=4,ip,actions=dec_ttl,output(port=1,max_len=50),output(port=2,max_len=51),3
+table=1,actions=mod_vlan_vid:7,output(port=2,max_len=20)`,
+  },
+  {
+    name: "check_pkt_larger",
+    flows: `table=0,in_port=1,actions=check_pkt_larger(70)->NXM_NX_REG0[3],resubmit(,1),2
+table=0,in_port=2,actions=check_pkt_larger(60)->NXM_NX_REG0[3],mod_dl_src:00:00:00:00:00:05,check_pkt_larger(90)->NXM_NX_REG0[0],resubmit(,1)
+table=0,in_port=3,actions=resubmit(,2),4
+table=0,in_port=4,actions=check_pkt_larger(80)->NXM_NX_REG0[3],goto_table:3
+table=1,reg0=8,actions=3
+table=1,reg0=0,actions=4,mod_vlan_vid:4
+table=1,reg0=9,actions=LOCAL
+table=1,reg0=1,actions=LOCAL,LOCAL
+table=2,actions=check_pkt_larger(70)->NXM_NX_REG0[3],resubmit(,1)
+table=3,reg0=8,actions=write_actions(1,mod_dl_dst:00:00:00:00:00:07)
+table=3,reg0=0,actions=write_actions(2),goto_table:4`,
+  },
+  {
+    name: "queues, copies to the controller, expired packets",
+    flows: `table=0,in_port=1,actions=set_queue:5,2,pop_queue,enqueue:3:7,enqueue:1:7,enqueue:IN_PORT:3,4
+table=0,in_port=2,ip,actions=dec_ttl,1,resubmit(,1),3
+table=0,in_port=2,priority=1,actions=controller(userdata=01.02,max_len=20,id=3),1
+table=0,in_port=3,actions=controller(reason=invalid_ttl),CONTROLLER:10,1
+table=0,in_port=4,actions=debug_slow,1
+table=1,ip,actions=dec_ttl(1,2),4,dec_ttl,LOCAL`,
+  },
+  {
     name: "learn addresses",
     learns: true,
     flows: `table=0,actions=learn(table=1,priority=7,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:NXM_OF_IN_PORT[]->NXM_NX_REG0[0..15],output:NXM_OF_IN_PORT[]),resubmit(,1)
