@@ -62,4 +62,10 @@ export const emitProgram = (
   target: Target = TARGETS[program.hook],
   options: EmitOptions = {},
 ): ProgramSpec =>
-  assembleProgram({ name: program.name, type: target.progType, code: emitCode(program, target), ...options });
+  assembleProgram({
+    name: program.name,
+    type: target.progType,
+    code: emitCode(program, target),
+    gotol: false, // Linux 6.6; what is emitted runs on 6.1
+    ...options,
+  });

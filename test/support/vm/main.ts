@@ -21,7 +21,7 @@ const KERNEL_TESTS: readonly string[] = [
   "test/dist/loader/**/*.test.js",
   "test/dist/compiler/cli/compile.test.js",
   "test/dist/compiler/datapath/parse.test.js",
-  "test/dist/compiler/emit/**/*.test.js",
+  "test/dist/compiler/emit/bpf/emit.test.js",
   "test/dist/fuzz/executions.test.js",
   "test/dist/runtime/{bridge,daemon,megaflow,native-daemon,replay-kernel,tap}.test.js",
 ];
