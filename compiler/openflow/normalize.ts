@@ -50,6 +50,12 @@ const SHARING: ReadonlyMap<FieldName, readonly FieldName[]> = new Map(
   ]),
 );
 
+/** That the packet is Ethernet goes without saying as soon as anything of its headers is demanded. */
+export const forgetEthernet = (match: Match): void => {
+  const isEthernet = get(match.mask, "packet_type") !== 0 && get(match.value, "packet_type") === 0;
+  if (isEthernet && match.mask.some((word, i) => word !== 0 && i >= PACKET_WORDS_AT)) set(match.mask, "packet_type", 0);
+};
+
 /**
  * Removes demands on fields whose prerequisites the match does not meet, from the outermost header in.
  *
@@ -71,8 +77,6 @@ export const normalizeMatch = (match: Match): readonly FieldName[] => {
       set(match.mask, member, 0);
     }
   }
-  // That the packet is Ethernet goes without saying as soon as anything of its headers is demanded.
-  const isEthernet = get(match.mask, "packet_type") !== 0 && get(match.value, "packet_type") === 0;
-  if (isEthernet && match.mask.some((word, i) => word !== 0 && i >= PACKET_WORDS_AT)) set(match.mask, "packet_type", 0);
+  forgetEthernet(match);
   return dropped;
 };

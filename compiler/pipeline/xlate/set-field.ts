@@ -106,6 +106,7 @@ export const move = (ctx: Context, src: Subfield, dst: Subfield): void => {
 
 /** Writes a number that an action came to into a subfield, as OVS does (nxm_reg_load): whatever the packet has. */
 export const writeResult = (ctx: Context, dst: Subfield, value: number): void => {
+  if (refuses(ctx, dst.field)) return;
   markSubfield(ctx, dst);
   writeSubfield(ctx.flow, dst, toBytes(BigInt(value), (dst.bits + 7) >>> 3));
 };
@@ -132,6 +133,7 @@ export const popStack = (ctx: Context, dst: Subfield): void => {
     ctx.trace?.note("stack underflow", "error");
     return;
   }
+  if (refuses(ctx, dst.field)) return;
   markSubfield(ctx, dst);
   writeSubfield(ctx.flow, dst, value);
   ctx.trace?.moved(dst, ctx.flow);
