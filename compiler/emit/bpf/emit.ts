@@ -66,6 +66,6 @@ export const emitProgram = (
     name: program.name,
     type: target.progType,
     code: emitCode(program, target),
-    gotol: false, // Linux 6.6; what is emitted runs on 6.1
+    gotol: false, // Linux 6.6, and not all releases of 6.1
     ...options,
   });
