@@ -18,6 +18,7 @@ export * from "./packet/header.js";
 export * from "./packet/pcap.js";
 export * from "./passes/index.js";
 export * from "./pipeline/action-set.js";
+export * from "./pipeline/bundle.js";
 export * from "./pipeline/carriers.js";
 export * from "./pipeline/classifier.js";
 export * from "./pipeline/credit.js";

@@ -5,12 +5,14 @@
 
 import { Scope } from "ebpf-assembler";
 import {
+  applyBundle,
   applyTableMods,
   creditTranslation,
   learnFrom,
   refusal,
   relevantMembers,
   Switch,
+  type BundleMod,
   type FailMode,
   type Flow,
   type Group,
@@ -277,6 +279,22 @@ export class Bridge implements Disposable {
   }
 
   // Tables
+
+  /** Carries changes out in order. @throws {@link CompileError} for the first that is refused: those before it are made */
+  change(changes: readonly TableMod[]): void {
+    try {
+      applyTableMods(this.sw, changes, monotonicMs());
+    } finally {
+      this.tablesChanged();
+    }
+  }
+
+  /** Commits a bundle: all of it or nothing. @throws {@link CompileError} for the first line that is refused */
+  commit(bundle: readonly BundleMod[]): void {
+    const packets = applyBundle(this.sw, bundle, monotonicMs());
+    this.tablesChanged();
+    for (const { packet, translation } of packets) this.slowPath.sendOut(packet, translation.actions);
+  }
 
   /** Adds groups, then flows. @throws {@link FlowModError}, {@link RangeViolation}: those before it are in */
   add(flows: readonly Flow[], groups: readonly Group[] = []): void {

@@ -18,6 +18,7 @@ import {
   pseudoHeaderChecksumAt,
   pseudoHeaderSum,
   translate,
+  type DpAction,
   type Layers,
   type MeterVerdict,
   type Sink,
@@ -188,11 +189,19 @@ export class SlowPath implements Sink {
     else this.outputGso(ifindex, packet);
   }
 
-  /** Controllers come later: their copies are counted. */
+  /** From the buckets that the programs take from, too. */
   meter(slot: number, bytes: number): MeterVerdict {
     return this.sw.meters.meter(slot, bytes, monotonicMs());
   }
 
+  /** Sends a packet that came by no port. */
+  sendOut(packet: Uint8Array, actions: readonly DpAction[]): void {
+    this.gsoSize = 0;
+    this.executor.execute(packet, actions, this);
+    this.sender.flush();
+  }
+
+  /** Controllers come later: their copies are counted. */
   controller(): void {
     this.counters.controllerCopies++;
   }

@@ -6,6 +6,7 @@ export * from "./fields.js";
 export * from "./fields/tun-metadata.js";
 export * from "./flow.js";
 export * from "./normalize.js";
+export { parseBundle, parseBundleLines, type BundleMod, type PacketOut } from "./parse/bundle.js";
 export {
   parseFlow,
   parseFlowLines,

@@ -10,12 +10,14 @@ import { MacTable } from "./mac-learning.js";
 import { MeterTable, type MeterEntry } from "./meter-table.js";
 import {
   FlowModError,
+  RuleJournal,
   ruleOf,
   Table,
   usesGroup,
   usesMeter,
   visitActions,
   type Rule,
+  type RuleChange,
   type RuleFilter,
 } from "./table.js";
 
@@ -92,6 +94,7 @@ export class Switch {
   /** Ports by ascending number: the order of FLOOD and ALL. */
   #portList: readonly Port[] = [];
   readonly #expirable = new Set<Rule>();
+  readonly #journal = new RuleJournal();
   readonly #learnedCookies = new LearnedCookies();
   readonly #standalone = ruleOf(STANDALONE_FLOW, 0, true);
   #changes = 0;
@@ -159,7 +162,7 @@ export class Switch {
     if (!Number.isInteger(id) || id < 0 || id >= N_TABLES) {
       throw new FlowModError("bad_table_id", `Cannot use table ${id}: want 0 to ${N_TABLES - 1}`);
     }
-    return (this.#tables[id] ??= new Table(id));
+    return (this.#tables[id] ??= new Table(id, this.#journal));
   }
 
   /** The tables that exist, by number. */
@@ -356,6 +359,49 @@ export class Switch {
     this.#groups.set(entry.group.id, entry);
     this.#changes++;
     return entry;
+  }
+
+  // Transactions
+
+  /**
+   * Carries out changes of rules and groups of which all happen or, when `run` throws, none. Nothing is translated
+   * meanwhile, so that no packet sees half of them.
+   */
+  transaction<T>(run: () => T): T {
+    if (this.#journal.isOpen) return run();
+    const groups = new Map(this.#groups);
+    this.#journal.open();
+    try {
+      const result = run();
+      this.#journal.close();
+      return result;
+    } catch (error) {
+      this.#rollBack(this.#journal.close(), groups);
+      throw error;
+    }
+  }
+
+  #rollBack(changes: readonly RuleChange[], groups: ReadonlyMap<number, GroupEntry>): void {
+    for (const change of [...changes].reverse()) {
+      const { kind, rule } = change;
+      this.table(rule.table).undo(change);
+      if (kind === "insert") {
+        this.#expirable.delete(rule);
+        this.#learnedCookies.remove(rule.actions);
+        this.#rules--;
+      } else {
+        this.#track(rule);
+        this.#learnedCookies.add(rule.actions);
+        this.#rules++;
+      }
+    }
+    for (const entry of this.#groups.values()) entry.removed = true;
+    this.#groups.clear();
+    for (const [id, entry] of groups) {
+      entry.removed = false;
+      this.#groups.set(id, entry);
+    }
+    this.#changes++;
   }
 
   // Meters

@@ -44,19 +44,22 @@ export const applyTableMod = (sw: Switch, change: TableMod, nowMs: number): void
 const placeOf = (change: TableMod): { readonly file: string; readonly line: number } | undefined =>
   change.kind === "flow" ? change.mod.flow.source : change.mod.source;
 
+/** Runs `apply`, which carries out a change. @throws CompileError with the place of the change that the switch refuses */
+export const atPlace = (change: TableMod, apply: () => void): void => {
+  try {
+    apply();
+  } catch (error) {
+    if (!(error instanceof OffloadError)) throw error;
+    const { file, line } = placeOf(change) ?? { file: "<text>", line: 1 };
+    throw new CompileError([{ file, line, column: 1, message: error.message }]);
+  }
+};
+
 /**
  * Carries out changes in order.
  *
  * @throws CompileError with file and line of the first change that the switch refuses; those before it are made
  */
 export const applyTableMods = (sw: Switch, changes: readonly TableMod[], nowMs: number): void => {
-  for (const change of changes) {
-    try {
-      applyTableMod(sw, change, nowMs);
-    } catch (error) {
-      if (!(error instanceof OffloadError)) throw error;
-      const { file, line } = placeOf(change) ?? { file: "<text>", line: 1 };
-      throw new CompileError([{ file, line, column: 1, message: error.message }]);
-    }
-  }
+  for (const change of changes) atPlace(change, () => applyTableMod(sw, change, nowMs));
 };

@@ -131,10 +131,43 @@ const pickKept = (rule: Rule): Omit<Flow, "cookie" | "actions"> => ({
   ...(rule.source === undefined ? {} : { source: rule.source }),
 });
 
+/** A rule that went into its table or out of it. */
+export interface RuleChange {
+  readonly kind: "insert" | "remove";
+  readonly rule: Rule;
+}
+
+/** Takes down what happens to the rules of a switch, while somebody may want to undo it. */
+export class RuleJournal {
+  #changes: RuleChange[] | undefined;
+
+  get isOpen(): boolean {
+    return this.#changes !== undefined;
+  }
+
+  open(): void {
+    this.#changes = [];
+  }
+
+  /** What has happened since it was opened, in order. */
+  close(): readonly RuleChange[] {
+    const changes = this.#changes ?? [];
+    this.#changes = undefined;
+    return changes;
+  }
+
+  note(kind: RuleChange["kind"], rule: Rule): void {
+    this.#changes?.push({ kind, rule });
+  }
+}
+
 export class Table {
   readonly rules = new Classifier<Rule>();
 
-  constructor(readonly id: number) {}
+  constructor(
+    readonly id: number,
+    private readonly journal = new RuleJournal(),
+  ) {}
 
   get size(): number {
     return this.rules.size;
@@ -160,7 +193,7 @@ export class Table {
     }
     const rule = ruleOf(flow, nowMs);
     if (replaced === undefined) {
-      this.rules.insert(rule);
+      this.#insert(rule);
       return { rule };
     }
     this.#replace(replaced, rule, !flow.flags.includes("reset_counts"));
@@ -179,6 +212,24 @@ export class Table {
   remove(rule: Rule): void {
     this.rules.remove(rule);
     rule.removed = true;
+    this.journal.note("remove", rule);
+  }
+
+  /** Makes a change unhappen; the changes after it must be undone already. */
+  undo({ kind, rule }: RuleChange): void {
+    if (kind === "insert") {
+      this.rules.remove(rule);
+      rule.removed = true;
+    } else {
+      this.rules.insert(rule);
+      rule.removed = false;
+      rule.successor = undefined;
+    }
+  }
+
+  #insert(rule: Rule): void {
+    this.rules.insert(rule);
+    this.journal.note("insert", rule);
   }
 
   /** The rules that a strict or loose modify or delete of `match` means. */
@@ -192,7 +243,7 @@ export class Table {
 
   #replace(old: Rule, rule: Rule, keepCounts: boolean): void {
     this.remove(old);
-    this.rules.insert(rule);
+    this.#insert(rule);
     old.successor = { rule, keepCounts };
     rule.usedMs = old.usedMs;
     if (!keepCounts) return;

@@ -3,19 +3,31 @@
 import { readFileSync } from "node:fs";
 import { RangeViolation } from "ebpf-assembler";
 import {
+  flowMods,
+  groupMods,
   MAC_AGING_S,
+  meterMods,
+  parseBundle,
   parseFlowMods,
   parseFlows,
+  parseGroupMods,
   parseMatch,
+  parseMeterMods,
   newFlow,
   traceFlow,
-  type FlowMod,
   type Match,
   type PortNames,
 } from "#compiler";
 import type { Bridge } from "../bridge.js";
-import { monotonicMs } from "../clock.js";
-import { formatDpif, formatFdb, formatMegaflows, formatRules, formatUpcalls, reportMegaflows } from "./dump.js";
+import {
+  formatDpif,
+  formatFdb,
+  formatMegaflows,
+  formatMeters,
+  formatRules,
+  formatUpcalls,
+  reportMegaflows,
+} from "./dump.js";
 import type { Command } from "./unixctl.js";
 
 /** What the commands act on. */
@@ -37,37 +49,6 @@ const readText = (path: string): string => {
 };
 
 const EVERYTHING: Match = { value: newFlow(), mask: newFlow() };
-
-/** Carries one line of a flow file out. */
-const apply = ({ sw }: Bridge, mod: FlowMod, nowMs: number): void => {
-  const { command, flow, table } = mod;
-  const filter = {
-    ...(mod.cookie === undefined ? {} : { cookie: mod.cookie }),
-    ...(mod.outPort === undefined ? {} : { outPort: mod.outPort }),
-    ...(mod.outGroup === undefined ? {} : { outGroup: mod.outGroup }),
-  };
-  switch (command) {
-    case "add":
-      sw.add(flow, nowMs);
-      return;
-    case "modify":
-    case "modify_strict":
-      sw.modify(flow, nowMs, {
-        ...filter,
-        strict: command === "modify_strict",
-        addIfMissing: mod.cookie === undefined,
-      });
-      return;
-    case "delete":
-    case "delete_strict":
-      sw.delete(flow.match, {
-        ...filter,
-        ...(table === undefined ? {} : { table }),
-        priority: flow.priority,
-        strict: command === "delete_strict",
-      });
-  }
-};
 
 const json = (value: unknown): string => JSON.stringify(value, undefined, 2);
 
@@ -143,16 +124,38 @@ export const controlCommands = (target: ControlTarget): readonly Command[] => {
       usage: "FILE",
       args: [1, 1],
       run: ([path = ""]) => {
-        const mods = parseFlowMods(readText(path), { file: path, ports: target.ports });
-        const nowMs = monotonicMs();
-        try {
-          for (const mod of mods) apply(bridge, mod, nowMs);
-        } finally {
-          bridge.tablesChanged();
-        }
+        bridge.change(flowMods(parseFlowMods(readText(path), { file: path, ports: target.ports })));
         return "";
       },
     },
+    {
+      name: "ofxdp/add-groups",
+      usage: "FILE",
+      args: [1, 1],
+      run: ([path = ""]) => {
+        bridge.change(groupMods(parseGroupMods(readText(path), { file: path, ports: target.ports })));
+        return "";
+      },
+    },
+    {
+      name: "ofxdp/add-meters",
+      usage: "FILE",
+      args: [1, 1],
+      run: ([path = ""]) => {
+        bridge.change(meterMods(parseMeterMods(readText(path), { file: path })));
+        return "";
+      },
+    },
+    {
+      name: "ofxdp/bundle",
+      usage: "FILE",
+      args: [1, 1],
+      run: ([path = ""]) => {
+        bridge.commit(parseBundle(readText(path), { file: path, ports: target.ports }));
+        return "";
+      },
+    },
+    { name: "ofxdp/dump-meters", usage: "", args: [0, 0], run: () => formatMeters(bridge) },
     {
       name: "ofxdp/replace-flows",
       usage: "FILE",

@@ -1,6 +1,14 @@
 // What a running switch shows of itself, as text in the words of OVS and as plain data for JSON.
 
-import { formatMatch, formatActions, formatOdpActions, formatOdpFlow, macText, type Rule } from "#compiler";
+import {
+  formatMatch,
+  formatActions,
+  formatMeter,
+  formatOdpActions,
+  formatOdpFlow,
+  macText,
+  type Rule,
+} from "#compiler";
 import type { Bridge } from "../bridge.js";
 import { monotonicMs } from "../clock.js";
 import type { Ukey } from "../megaflow/ukey.js";
@@ -67,6 +75,15 @@ export const formatRules = (bridge: Bridge): string => {
   const nowMs = monotonicMs();
   return Array.from(bridge.sw.rules(), (rule) => formatRule(rule, nowMs)).join("");
 };
+
+/** Each meter, and under it what came to it and what exceeded its bands, as `ovs-ofctl meter-stats`. */
+export const formatMeters = ({ sw }: Bridge): string =>
+  Array.from(sw.meters, (entry) => {
+    const { packets, bytes, bands } = sw.meters.stats(entry);
+    const rows = bands.map((band, i) => `${i}: packet_count:${band.packets} byte_count:${band.bytes}\n`);
+    const counts = `packet_in_count:${packets} byte_in_count:${bytes}`;
+    return `${formatMeter(entry.meter)}\n${counts} bands:\n${rows.join("")}`;
+  }).join("");
 
 /** As `ovs-appctl fdb/show`. */
 export const formatFdb = (bridge: Bridge, agingS: number): string => {

@@ -129,6 +129,30 @@ describe("runtime/daemon", function () {
     assert.equal(await ping(2), 3);
   });
 
+  it("ofxdp/add-meters and ofxdp/bundle let so many packets pass and no more; a wrong bundle changes nothing", async () => {
+    const file = (name: string, text: string): string => {
+      writeFileSync(join(dir, name), text);
+      return join(dir, name);
+    };
+    await appctl("ofxdp/add-meters", file("meters.txt", "meter=1 pktps burst bands=type=drop rate=1 burst_size=4\n"));
+    const bundle = "group add group_id=1,type=indirect,bucket=NORMAL\n";
+    const flow = "flow add table=1,priority=30,icmp actions=meter:1,group:1\n";
+    const wrong = file("wrong.txt", `${bundle}${flow}flow add actions=group:9\n`);
+    await assert.rejects(appctl("ofxdp/bundle", wrong), /wrong\.txt:3:1: Cannot use group 9/);
+    assert.equal(await ping(2), 3);
+    await appctl("ofxdp/bundle", file("bundle.txt", `${bundle}${flow}`));
+    await sleep(100);
+    // A request and its answer take two tokens.
+    const answered = await ping(2, 8);
+    assert.ok(answered === 2 || answered === 3, `${answered} answers`);
+    const meters = await appctl("ofxdp/dump-meters");
+    const [, packets, dropped] = /packet_in_count:(\d+) .*\n0: packet_count:(\d+) /.exec(meters) ?? [];
+    assert.equal(Number(packets) - Number(dropped), Number(packets) === 8 + answered ? 2 * answered : NaN, meters);
+    await appctl("ofxdp/bundle", file("back.txt", "group delete\n"));
+    await sleep(100);
+    assert.equal(await ping(2), 3);
+  });
+
   it("ofxdp dump-flows and top talk to the daemon of the run directory", async () => {
     const ofxdp = (...args: string[]) => run(process.execPath, [OFXDP, ...args, "--rundir", dir]);
     const flows = JSON.parse((await ofxdp("dump-flows", "-j")).stdout) as { match: string; hook: string }[];

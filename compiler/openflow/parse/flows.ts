@@ -299,8 +299,8 @@ const refuseUnmetFields = (context: ParseContext, match: Match, at: number): voi
   }
 };
 
-const splitCommand = (text: string): { command: FlowCommand; from: number } => {
-  const from = text.search(/[^ \t\r\n]/);
+const splitCommand = (text: string, start: number): { command: FlowCommand; from: number } => {
+  const from = start + text.slice(start).search(/[^ \t\r\n]|$/);
   const word = /^[^, \t\r\n]*/.exec(text.slice(from))![0];
   const command = COMMANDS.find((name) => name.startsWith(word));
   return command === undefined ? { command: "add", from } : { command, from: from + word.length };
@@ -315,9 +315,10 @@ const splitActions = (text: string, from: number): { match: Piece; actions: Piec
   return { match: { text: text.slice(from, at), at: from }, actions };
 };
 
-const parseLine = (line: Line, ports: PortNames | undefined): FlowMod => {
+/** Parses a flow and its command from offset `start` of a line on. */
+export const parseFlowLine = (line: Line, ports: PortNames | undefined, start = 0): FlowMod => {
   const context = new ParseContext(line, ports);
-  const { command, from } = splitCommand(line.text);
+  const { command, from } = splitCommand(line.text, start);
   const draft: Draft = {
     match: { value: newFlow(), mask: newFlow() },
     table: ALL_TABLES,
@@ -384,7 +385,7 @@ const DEFAULT_FILE = "<flows>";
 
 /** Every line of flow text, each with its flow or its error. */
 export const parseFlowLines = (text: string, options: ParseOptions = {}): LineResult<FlowMod>[] =>
-  parseEach(contentLines(text, options.file ?? DEFAULT_FILE), (line) => parseLine(line, options.ports));
+  parseEach(contentLines(text, options.file ?? DEFAULT_FILE), (line) => parseFlowLine(line, options.ports));
 
 /**
  * Parses flow text with commands.
@@ -402,7 +403,7 @@ export const parseFlowMods = (text: string, options: ParseOptions = {}): FlowMod
 export const parseFlows = (text: string, options: ParseOptions = {}): Flow[] =>
   requireAll(
     parseEach(contentLines(text, options.file ?? DEFAULT_FILE), (line) => {
-      const mod = parseLine(line, options.ports);
+      const mod = parseFlowLine(line, options.ports);
       if (mod.command !== "add") {
         throw new CompileError([
           {
@@ -420,7 +421,7 @@ export const parseFlows = (text: string, options: ParseOptions = {}): Flow[] =>
 /** Parses one flow. @throws CompileError */
 export const parseFlow = (text: string, options: ParseOptions = {}): Flow => {
   const line = { file: options.file ?? DEFAULT_FILE, number: 1, text };
-  return parseLine(line, options.ports).flow;
+  return parseFlowLine(line, options.ports).flow;
 };
 
 /**
@@ -430,5 +431,5 @@ export const parseFlow = (text: string, options: ParseOptions = {}): Flow => {
  */
 export const parseMatch = (text: string, options: ParseOptions = {}): Match => {
   const line = { file: options.file ?? DEFAULT_FILE, number: 1, text: `${text} actions=` };
-  return parseLine(line, options.ports).flow.match;
+  return parseFlowLine(line, options.ports).flow.match;
 };

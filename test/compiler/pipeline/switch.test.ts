@@ -9,7 +9,11 @@ import {
   FlowModError,
   learnFrom,
   newFlow,
+  groupMods,
+  flowMods,
+  applyTableMod,
   parseFlowMods,
+  parseGroupMods,
   parseGroup,
   parseMatch,
   Switch,
@@ -40,6 +44,60 @@ const flowOf = (inPort = 1): FlowWords => {
 
 const outPorts = ({ actions }: Translation): number[] =>
   actions.flatMap((action) => (action.kind === "output" ? [action.port] : []));
+
+/** The tables as text, with what is counted. */
+const shown = (sw: Switch): string[] => [
+  ...[...sw.rules()].map((rule) => JSON.stringify([rule.table, rule.priority, rule.packets, rule.actions])).sort(),
+  ...[...sw.groups()].map(({ group, removed }) => JSON.stringify([group, removed])),
+];
+
+describe("Switch.transaction()", () => {
+  it("undoes every change of rules and groups, in any order, when one is refused", () => {
+    const pick = (n: number, i: number): number => (i * 7919 + n * 104729) % 5;
+    for (let round = 0; round < 50; round++) {
+      const sw = switchOf("");
+      const groups = parseGroupMods("group_id=1,type=all,bucket=1\ngroup_id=2,type=all,bucket=2");
+      for (const change of groupMods(groups)) applyTableMod(sw, change, 0);
+      apply(sw, "table=1,udp,actions=group:1\npriority=7,actions=resubmit(,1)\nudp,idle_timeout=5,actions=group:2");
+      creditTranslation(translate(sw, flowOf()), 3, 300, 1000);
+      const lines = Array.from({ length: 12 }, (_, i) => {
+        const flow = [
+          "delete udp",
+          "priority=7,actions=2",
+          "modify udp,actions=3",
+          "delete",
+          "table=2,actions=group:2",
+        ];
+        const group = ["delete group_id=1", "modify group_id=2,type=all,bucket=3", "group_id=5,type=all", "delete", ""];
+        const isFlow = pick(round, i) > 1;
+        return { isFlow, text: (isFlow ? flow : group)[pick(round + i, i + 3)]! };
+      });
+      const before = shown(sw);
+      const { size, version } = sw;
+      assert.throws(() =>
+        sw.transaction(() => {
+          for (const { isFlow, text } of lines) {
+            const mods = isFlow ? flowMods(parseFlowMods(text)) : groupMods(parseGroupMods(text));
+            for (const mod of mods) {
+              try {
+                applyTableMod(sw, mod, 0);
+              } catch {
+                // What is refused on the way changes nothing.
+              }
+            }
+          }
+          apply(sw, "actions=group:99");
+        }),
+      );
+      assert.deepEqual(shown(sw), before, `round ${round}`);
+      assert.ok(sw.size === size && sw.version > version);
+      assert.deepEqual(outPorts(translate(sw, flowOf())), [2]);
+      assert.equal(expireRules(sw, 1e9).length, 1);
+      apply(sw, "delete");
+      assert.equal(sw.size, 0);
+    }
+  });
+});
 
 describe("Switch", () => {
   it("add() takes the place of a flow with the same match and priority, and its counters", () => {
