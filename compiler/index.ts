@@ -1,5 +1,6 @@
 // Compiles OpenFlow tables into eBPF objects. Pure: no clock, no randomness, no environment, no I/O outside cli.ts.
 
+export * from "./analysis/forecast-plan.js";
 export * from "./analysis/forecast.js";
 export * from "./analysis/relevance.js";
 export * from "./cli.js";
@@ -7,6 +8,7 @@ export * from "./datapath/abi.js";
 export * from "./datapath/compile.js";
 export * from "./datapath/key.js";
 export * from "./datapath/mask.js";
+export * from "./datapath/offload.js";
 export * from "./datapath/plan.js";
 export * from "./datapath/report.js";
 export * from "./emit/bpf/index.js";
@@ -42,6 +44,7 @@ export * from "./replay/datapath-engine.js";
 export * from "./replay/engine.js";
 export * from "./replay/reference-engine.js";
 export * from "./replay/vm-backend.js";
+export * from "./targets/check-nic.js";
 export * from "./targets/index.js";
 export {
   completeChecksum,

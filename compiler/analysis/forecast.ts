@@ -18,6 +18,8 @@ export interface Forecast {
   /** Masks in full-key bytes with the rule that leads to each, in the order of first sight. */
   readonly masks: readonly { readonly mask: Uint8Array; readonly from: Origin }[];
   readonly shapes: readonly { readonly actions: readonly DpAction[]; readonly from: Origin }[];
+  /** Why packets will be left to user space whatever the hook, each reason once. */
+  readonly slow: readonly { readonly why: string; readonly from: Origin }[];
 }
 
 export interface ForecastLimits {
@@ -109,6 +111,7 @@ const noting = (seen: Set<number>): Trace => ({
 export const forecast = (sw: Switch, layout: KeyLayout, limits: ForecastLimits = FORECAST_LIMITS): Forecast => {
   const masks = new Map<string, { mask: Uint8Array; from: Origin }>();
   const shapes = new Map<string, { actions: readonly DpAction[]; from: Origin }>();
+  const slowWhys = new Map<string, Origin>();
   const numbers = new Map<Rule, number>();
   for (const rule of sw.rules()) numbers.set(rule, numbers.size);
   const ways = new Set<string>();
@@ -142,9 +145,14 @@ export const forecast = (sw: Switch, layout: KeyLayout, limits: ForecastLimits =
     const bytes = keyMask(layout, lookupMask(flow, translation));
     const id = maskId(bytes);
     if (!masks.has(id) && masks.size < limits.masks) masks.set(id, { mask: bytes, from });
+    if (slow !== undefined && !slowWhys.has(slow)) slowWhys.set(slow, from);
     if (actions.length === 0 || slow !== undefined) continue;
     const text = shapeOf(actions);
     if (!shapes.has(text) && shapes.size < limits.shapes) shapes.set(text, { actions, from });
   }
-  return { masks: [...masks.values()], shapes: [...shapes.values()] };
+  return {
+    masks: [...masks.values()],
+    shapes: [...shapes.values()],
+    slow: [...slowWhys].map(([why, from]) => ({ why, from })),
+  };
 };

@@ -3,17 +3,15 @@
 import { dirname, basename } from "node:path";
 import { disassemble, NotSupportedError, RangeViolation, writeElf, type ObjectSpec } from "ebpf-assembler";
 import { Option, type Command } from "commander";
-import { forecast } from "../analysis/forecast.js";
-import { relevantMembers } from "../analysis/relevance.js";
+import { forecastPlan } from "../analysis/forecast-plan.js";
 import { buildMain, compileMain } from "../datapath/compile.js";
-import { keyLayout, subtable } from "../datapath/key.js";
-import { FIRST_SHAPE } from "../datapath/abi.js";
-import { plan, shape, type DatapathPlan } from "../datapath/plan.js";
+import { buildOffload, compileOffload } from "../datapath/offload.js";
+import type { DatapathPlan } from "../datapath/plan.js";
 import { formatReport, report } from "../datapath/report.js";
 import { printProgram } from "../ir/print.js";
-import type { Hook } from "../ir/types.js";
+import type { Hook, Program } from "../ir/types.js";
 import { PIPELINE, runPasses } from "../passes/index.js";
-import type { Switch } from "../pipeline/switch.js";
+import { NICS, type NicProfile } from "../targets/index.js";
 import { processFileIo, type FileIo } from "./file-io.js";
 import { runCommand, type Io } from "./io.js";
 import { collectNamedPort, loadSwitch } from "./load-switch.js";
@@ -26,32 +24,31 @@ interface CompileOptions {
   readonly hook: Hook | "offload";
   readonly mode: "direct" | "megaflow" | "auto";
   readonly emit: "obj" | "ir" | "asm";
+  readonly nic: string;
   readonly printAfter?: string;
   readonly report?: boolean;
   readonly json?: boolean;
 }
 
-/** The plan for a switch that has seen no packet yet. */
-export const forecastPlan = (sw: Switch): DatapathPlan => {
-  const key = keyLayout(relevantMembers(sw));
-  const { masks, shapes } = forecast(sw, key);
-  return plan({
-    key,
-    subtables: masks.map(({ mask, from }, i) => subtable(`mf_${i}`, mask, from)),
-    shapes: shapes.map(({ actions, from }, i) => shape(FIRST_SHAPE + i, actions, from)),
-  });
-};
+const buildFor = (plan: DatapathPlan, hook: CompileOptions["hook"]): Program =>
+  hook === "offload" ? buildOffload(plan) : buildMain(plan, hook);
 
 const emitters: Readonly<
-  Record<CompileOptions["emit"], (plan: DatapathPlan, hook: Hook, object: ObjectSpec) => Uint8Array>
+  Record<CompileOptions["emit"], (plan: DatapathPlan, hook: CompileOptions["hook"], object: ObjectSpec) => Uint8Array>
 > = {
   obj: (_plan, _hook, object) => writeElf(object),
-  ir: (made, hook) => new TextEncoder().encode(printProgram(runPasses(buildMain(made, hook)))),
+  ir: (made, hook) => new TextEncoder().encode(printProgram(runPasses(buildFor(made, hook)))),
   asm: (_plan, _hook, object) => new TextEncoder().encode(disassemble(object.programs[0]!)),
 };
 
-const hookOf = ({ hook, mode }: CompileOptions): Hook => {
-  if (hook === "offload") throw new NotSupportedError("Compiling for the hook offload", 'use "xdp" or "tc"');
+const nicNamed = (name: string): NicProfile => {
+  const nic = NICS.find((n) => n.name === name);
+  if (nic === undefined)
+    throw new RangeViolation(`No NIC profile ${name}: want one of ${NICS.map((n) => n.name).join(", ")}`);
+  return nic;
+};
+
+const hookOf = ({ hook, mode }: CompileOptions): CompileOptions["hook"] => {
   if (mode === "direct")
     throw new NotSupportedError("Direct mode", "use --mode megaflow, which needs a running ofxdpd");
   return hook;
@@ -72,13 +69,13 @@ const compile = (io: Io, files: FileIo, flows: string, options: CompileOptions):
     if (!PIPELINE.some(({ name }) => name === printAfter)) {
       throw new RangeViolation(`No pass ${printAfter}: want one of ${PIPELINE.map(({ name }) => name).join(", ")}`);
     }
-    runPasses(buildMain(made, hook), {
+    runPasses(buildFor(made, hook), {
       after: (pass, program) => {
         if (pass.name === printAfter) io.out(printProgram(program));
       },
     });
   }
-  const object = compileMain(made, hook);
+  const object = hook === "offload" ? compileOffload(sw, made, nicNamed(options.nic)) : compileMain(made, hook);
   if (output !== undefined) {
     files.writeInto(dirname(output), basename(output), emitters[options.emit](made, hook, object));
   } else if (options.emit !== "obj") io.out(new TextDecoder().decode(emitters[options.emit](made, hook, object)));
@@ -100,6 +97,7 @@ export const addCompile = (program: Command, io: Io, files: FileIo = processFile
     .option("--meters <file>", "meters in the syntax of ovs-ofctl add-meter, one per line")
     .option("--port <N=ifname>", "a port by the name that flows call it; may be given for several", collectNamedPort)
     .addOption(new Option("--hook <hook>", "hook to compile for").choices(["xdp", "tc", "offload"]).default("xdp"))
+    .option("--nic <profile>", `NIC that --hook offload compiles for: ${NICS.map((n) => n.name).join(", ")}`, "nfp")
     .addOption(
       new Option("--mode <mode>", "how tables become a program")
         .choices(["direct", "megaflow", "auto"])

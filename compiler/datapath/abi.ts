@@ -33,6 +33,9 @@ export const VALUE = {
   args: 24,
 } as const;
 
+/** Argument of an output in a NIC's program: back to the wire, or up to the host. */
+export const NIC_OUTPUT = { hairpin: 0, host: 1 } as const;
+
 /** Shape numbers with a fixed meaning; compiled shapes start at {@link FIRST_SHAPE}. */
 export const SHAPE_SLOW = 0; // hand the packet to user space (OVS_PACKET_CMD_ACTION)
 export const SHAPE_DROP = 1;

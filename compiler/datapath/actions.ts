@@ -7,8 +7,9 @@
 import type { Slot, VReg } from "../ir/types.js";
 import { ethernet, vlan } from "../packet/headers.js";
 import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
-import { MAPS } from "./abi.js";
+import { MAPS, NIC_OUTPUT } from "./abi.js";
 import type { Emit, Family, Needs } from "./emit.js";
+import { TARGETS } from "../targets/index.js";
 import { emitMeter } from "./meter.js";
 import type { Shape } from "./plan.js";
 import { at, checkHeaders, reload, type Rewrite } from "./rewrite.js";
@@ -80,11 +81,20 @@ const popVlan = (w: Rewrite): void => {
   macs.forEach((word, i) => b.store("u32", p, 4 * i, word));
 };
 
+const XDP_TX = 3;
 const XDP_REDIRECT_FAILED = 1; // XDP_DROP: verdict of redirect_map when the port is gone
 
 const output = (w: Rewrite, arg: number, last: boolean): void => {
   const { b } = w;
   const ifindex = b.load("u32", w.args, arg, "ifindex");
+  if (w.outputs === "nic") {
+    const host = b.block("to_host");
+    b.unless("ne", ifindex, NIC_OUTPUT.hairpin, host);
+    b.ret(XDP_TX);
+    b.place(host);
+    b.ret(TARGETS[b.hook].verdicts.pass);
+    return;
+  }
   if (!last) {
     b.call("clone_redirect", ["ctx", ifindex, 0]);
     reload(w);
@@ -145,6 +155,7 @@ export const emitShape = (e: Emit, shape: Shape, args: Slot): void => {
     // Copies, since what is written once is easier to reason about: further checks of one header need no second sum.
     l3: layers === undefined ? found.l3 : b.value("l3_off", found.l3),
     l4: layers?.l4 === true ? b.value("l4_off", found.l4) : found.l4,
+    outputs: e.outputs,
     slow,
     drop,
   };

@@ -40,6 +40,8 @@ export interface Emit {
   readonly ifindex: VReg;
   readonly needs: Needs;
   readonly found: Found;
+  /** What an output is: a redirect (default), or {@link NIC_OUTPUT} on a NIC, which has no other port. */
+  readonly outputs?: "redirect" | "nic";
   /** Hands the packet to user space as a miss. */
   readonly miss: BlockId;
   /** Hands the packet to user space for the actions of a known megaflow. */

@@ -1,14 +1,15 @@
 // What came out of compiling, for people and for --json.
 
-import type { ObjectSpec, ProgramSpec } from "ebpf-assembler";
+import type { ObjectSpec } from "ebpf-assembler";
 import type { Hook } from "../ir/types.js";
 import { refusal } from "../pipeline/carriers.js";
 import { formatOdpActions } from "../pipeline/odp-text.js";
 import type { Switch } from "../pipeline/switch.js";
 import type { DatapathPlan } from "./plan.js";
+import { stackBytes } from "./stack-bytes.js";
 
 export interface Report {
-  readonly hook: Hook;
+  readonly hook: Hook | "offload";
   readonly mode: "megaflow";
   /** Why this mode. */
   readonly why: string;
@@ -38,32 +39,8 @@ export interface Report {
   readonly lookups: { readonly least: number; readonly most: number };
 }
 
-const FRAME_POINTER = 10;
-const CLASS = { LDX: 1, ST: 2, STX: 3, ALU64: 7 } as const;
-
-/** Deepest byte below the frame pointer that the program names. */
-const stackBytes = ({ code }: ProgramSpec): number => {
-  const view = new DataView(code.buffer, code.byteOffset, code.length);
-  let deepest = 0;
-  let copied = -1;
-  for (let at = 0; at < code.length; at += 8) {
-    const opcode = code[at]!;
-    const dst = code[at + 1]! & 0x0f;
-    const src = code[at + 1]! >>> 4;
-    const cls = opcode & 7;
-    const isAccess =
-      (cls === CLASS.LDX && src === FRAME_POINTER) ||
-      ((cls === CLASS.ST || cls === CLASS.STX) && dst === FRAME_POINTER);
-    if (isAccess) deepest = Math.min(deepest, view.getInt16(at + 2, true));
-    // r = r10; r += imm
-    if (opcode === 0x07 && dst === copied) deepest = Math.min(deepest, view.getInt32(at + 4, true));
-    copied = opcode === 0xbf && src === FRAME_POINTER ? dst : -1;
-  }
-  return -deepest;
-};
-
 /** The facts of one compile. */
-export const report = (sw: Switch, plan: DatapathPlan, hook: Hook, object: ObjectSpec): Report => ({
+export const report = (sw: Switch, plan: DatapathPlan, hook: Hook | "offload", object: ObjectSpec): Report => ({
   hook,
   mode: "megaflow",
   why: "the tables are translated in user space on a miss; the program holds the cache of what came out",
@@ -80,7 +57,7 @@ export const report = (sw: Switch, plan: DatapathPlan, hook: Hook, object: Objec
     from: from?.text ?? "every bit of the key",
   })),
   shapes: plan.shapes.map((shape) => {
-    const slow = refusal(hook, shape.example);
+    const slow = refusal(hook === "offload" ? "xdp" : hook, shape.example);
     return {
       actions: formatOdpActions(shape.example),
       argBytes: shape.argsSize,

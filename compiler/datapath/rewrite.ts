@@ -4,7 +4,7 @@
 import type { IrBuilder } from "../ir/builder.js";
 import type { BlockId, Slot, VReg } from "../ir/types.js";
 import { IP_PROTO, arp, icmp, ipv4, ipv6, tcp, udp } from "../packet/headers.js";
-import type { Family } from "./emit.js";
+import type { Emit, Family } from "./emit.js";
 import { EXT_HEADERS } from "./parse-l3.js";
 
 /** Where the program is while it applies one shape. */
@@ -22,6 +22,7 @@ export interface Rewrite {
   l4: VReg;
   /** IP protocol, where L4 is rewritten. */
   proto?: VReg;
+  readonly outputs: Emit["outputs"];
   readonly slow: BlockId;
   readonly drop: BlockId;
 }

@@ -5,6 +5,7 @@ import { TC } from "./tc.js";
 import type { Target } from "./target.js";
 import { XDP } from "./xdp.js";
 
+export { NETDEVSIM, NFP, NICS, type NicProfile } from "./nic.js";
 export { TC } from "./tc.js";
 export {
   hasHelper,
