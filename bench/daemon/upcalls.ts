@@ -2,11 +2,14 @@
 // second it sets up, every one installed and its packet sent on.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Bridge } from "#runtime";
+import { NotSupportedError, Scope } from "ebpf-assembler";
 import { BenchError } from "../error.js";
+import type { Dialogue } from "../processes.js";
 import type { Row, Series } from "../row.js";
+import { median } from "../statistics.js";
 import { blastPath } from "../wire/blast.js";
 import { WireLab } from "../wire/lab.js";
+import { startOvs } from "../wire/ovs.js";
 import { openBridge } from "../wire/paths.js";
 import { cpuClock } from "./cpu-time.js";
 
@@ -19,17 +22,17 @@ const MAX_FLOWS = 400_000;
 const WARM = { ms: 1000, perSecond: 4000 } as const;
 const STEP_MS = 10;
 
-/** Waits until the slow path has seen nothing new for a while. @returns when it last did */
-const untilQuiet = async (bridge: Bridge): Promise<number> => {
+/** Waits until no packet has arrived for a while. @returns when the last one did */
+const untilQuiet = async (lab: WireLab): Promise<number> => {
   let last = performance.now();
   for (let before = -1, idle = 0; idle < 3;) {
-    const { misses } = bridge.slowPath.stats;
-    if (misses === before) idle++;
+    const arrived = lab.received;
+    if (arrived === before) idle++;
     else {
       idle = 0;
       last = performance.now();
     }
-    before = misses;
+    before = arrived;
     await sleep(STEP_MS);
   }
   return last;
@@ -64,13 +67,13 @@ export async function* runFirstPacket({ rounds, roundMs, perSecond }: FirstPacke
   using bridge = openBridge(lab, "tc", PER_FLOW, { maxFlows: MAX_FLOWS });
   using sender = lab.sender(ENDLESS);
   await lab.send(WARM.ms, WARM.perSecond, sender);
-  await untilQuiet(bridge);
+  await untilQuiet(lab);
   const [p50, p99]: [number[], number[]] = [[], []];
   let lost = 0;
   for (let i = 0; i < rounds; i++) {
     bridge.slowPath.latency.reset();
     const { sent, arrived } = await lab.send(roundMs, perSecond, sender);
-    await untilQuiet(bridge);
+    await untilQuiet(lab);
     lost += sent - arrived;
     const { latency } = bridge.slowPath.stats;
     if (latency.count === 0) throw new BenchError("No packet came to the slow path");
@@ -95,35 +98,74 @@ export interface SetUpOptions {
 const SMALL = 60_000;
 const LARGE = 100_000;
 
-/** Flows set up per second, while the cache is small and once it is large. */
-export async function* runSetUp({ roundMs, perSecond, megaflows }: SetUpOptions): AsyncGenerator<Row> {
-  using lab = new WireLab(blastPath());
-  using bridge = openBridge(lab, "tc", PER_FLOW, { maxFlows: MAX_FLOWS });
-  using sender = lab.sender(ENDLESS);
-  await lab.send(WARM.ms, WARM.perSecond, sender);
-  await untilQuiet(bridge);
-  const sizes = [
-    { at: `up to ${SMALL.toLocaleString("en")} megaflows`, isIn: (n: number) => n <= SMALL, samples: [], busyUs: [] },
-    { at: `beyond ${LARGE.toLocaleString("en")} megaflows`, isIn: (n: number) => n > LARGE, samples: [], busyUs: [] },
-  ] as readonly { at: string; isIn: (n: number) => boolean; samples: number[]; busyUs: number[] }[];
-  while (bridge.cache.size < megaflows) {
-    const before = { misses: bridge.slowPath.stats.misses, size: bridge.cache.size };
-    const [start, cpu] = [performance.now(), cpuClock()];
-    const sending = lab.send(roundMs, perSecond, sender);
-    const quiet = untilQuiet(bridge);
-    await sending;
-    const end = Math.max(await quiet, await untilQuiet(bridge));
-    const handled = bridge.slowPath.stats.misses - before.misses;
-    const installed = bridge.cache.size - before.size;
-    if (handled === 0) throw new BenchError("No packet came to the slow path");
-    if (installed < handled) throw new BenchError(`Of ${handled} new flows ${installed} were installed`);
-    const size = sizes.find(({ isIn }) => isIn(bridge.cache.size));
-    size?.samples.push((handled / (end - start)) * 1000);
-    size?.busyUs.push(cpu().busyNs / 1000 / handled);
-  }
-  for (const { at, samples, busyUs } of sizes) {
-    if (samples.length === 0) continue;
-    const facts = { busyUsPerFlow: busyUs.reduce((a, b) => a + b, 0) / busyUs.length };
-    yield row("set-up", "Flows set up, every packet a new one", at, "flows/s", "more", { samples, facts });
-  }
+/** A switch that gets packets of new flows, and flows per second of each round. */
+interface Taking {
+  readonly lab: WireLab;
+  readonly sender: Dialogue;
 }
+
+/** One round of new flows. @returns packets that came out, and how many a second */
+const newFlows = async (
+  { lab, sender }: Taking,
+  { roundMs, perSecond }: SetUpOptions,
+): Promise<{ readonly arrived: number; readonly perSecond: number }> => {
+  const before = lab.received;
+  const start = performance.now();
+  const sending = lab.send(roundMs, perSecond, sender);
+  const quiet = untilQuiet(lab);
+  await sending;
+  const end = Math.max(await quiet, await untilQuiet(lab));
+  const arrived = lab.received - before;
+  if (arrived === 0) throw new BenchError("No packet of a new flow came out");
+  return { arrived, perSecond: (arrived / (end - start)) * 1000 };
+};
+
+/** Flows set up per second: beside Open vSwitch while the cache is small, alone once it is large. */
+export async function* runSetUp(options: SetUpOptions): AsyncGenerator<Row> {
+  using scope = new Scope();
+  const lab = scope.use(new WireLab(blastPath()));
+  const bridge = scope.use(openBridge(lab, "tc", PER_FLOW, { maxFlows: MAX_FLOWS }));
+  const ours: Taking = { lab, sender: scope.use(lab.sender(ENDLESS)) };
+  const ovs = await openOvs(scope);
+  for (const { lab: each, sender } of [ours, ...(ovs === undefined ? [] : [ovs])]) {
+    await each.send(WARM.ms, WARM.perSecond, sender);
+    await untilQuiet(each);
+  }
+  const [small, large, theirs, busyUs]: [number[], number[], number[], number[]] = [[], [], [], []];
+  while (bridge.cache.size < options.megaflows) {
+    const { size } = bridge.cache;
+    const cpu = cpuClock();
+    const { arrived, perSecond } = await newFlows(ours, options);
+    busyUs.push(cpu().busyNs / 1000 / arrived);
+    const installed = bridge.cache.size - size;
+    if (installed < arrived) throw new BenchError(`Of ${arrived} new flows ${installed} were installed`);
+    if (bridge.cache.size > LARGE) large.push(perSecond);
+    else if (bridge.cache.size <= SMALL) {
+      small.push(perSecond);
+      if (ovs !== undefined) theirs.push((await newFlows(ovs, options)).perSecond);
+    }
+  }
+  const facts = { busyUsPerFlow: median(busyUs) };
+  const title = "Flows set up, every packet a new one";
+  const common = ["flows/s", "more"] as const;
+  const [upTo, beyond] = [
+    `up to ${SMALL.toLocaleString("en")} megaflows`,
+    `beyond ${LARGE.toLocaleString("en")} megaflows`,
+  ];
+  const others: Series[] = theirs.length === 0 ? [] : [{ name: "OVS userspace", role: "other", samples: theirs }];
+  const first = row("set-up", title, upTo, ...common, { samples: small, facts });
+  yield { ...first, series: [...first.series, ...others] };
+  if (large.length > 0) yield row("set-up", title, beyond, ...common, { samples: large, facts });
+}
+
+/** Undefined when Open vSwitch is not installed. */
+const openOvs = async (scope: Scope): Promise<Taking | undefined> => {
+  try {
+    const lab = scope.use(new WireLab(blastPath()));
+    scope.use(await startOvs(lab, { flows: PER_FLOW }));
+    return { lab, sender: scope.use(lab.sender(ENDLESS)) };
+  } catch (error) {
+    if (error instanceof NotSupportedError) return undefined;
+    throw error;
+  }
+};

@@ -103,7 +103,8 @@ export class WireLab implements Disposable {
     });
   }
 
-  private received(): number {
+  /** Packets that the other host has got so far. */
+  get received(): number {
     return this.hosts[1]!.run(() => {
       using rtnl = Rtnl.open(this.sys);
       return Number(rtnl.get(this.sinkIndex).stats?.rxPackets ?? 0n);
@@ -132,10 +133,10 @@ export class WireLab implements Disposable {
    */
   async send(milliseconds: number, perSecond = 0, sender = this.defaultSender): Promise<Sent> {
     this.setDrop(true);
-    const before = this.received();
+    const before = this.received;
     const [sent = 0, ns = 1] = (await sender.ask(`${milliseconds} ${perSecond}`)).split(" ").map(Number);
     await sleep(LAST_PACKET_MS);
-    return { sent, arrived: this.received() - before, seconds: ns / GIGA };
+    return { sent, arrived: this.received - before, seconds: ns / GIGA };
   }
 
   /** Packets per second that arrive when as many are sent as can be. @throws {@link BenchError} when none does */
