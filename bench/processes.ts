@@ -7,19 +7,29 @@ import { BenchError } from "./error.js";
 
 /** A child gets a signal when its parent dies, however that happens. */
 const LEASH = ["setpriv", "--pdeathsig", "KILL", "--"] as const;
+/** Neighbours in the machine shall not decide what is measured. Nothing that spins may have this. */
+const REAL_TIME = ["chrt", "--fifo", "1"] as const;
 
 export interface StartOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** Runs before any ordinary process, where the system lets it. */
+  readonly isRealTime?: boolean;
 }
 
-const start = (netns: Netns, command: readonly string[], { cwd, env }: StartOptions = {}): ChildProcess => {
-  const [program, ...args] = [...LEASH, ...command] as const;
+const mayBeRealTime = spawnSync(REAL_TIME[0], [...REAL_TIME.slice(1), "true"], { stdio: "ignore" }).status === 0;
+
+const start = (
+  netns: Netns,
+  command: readonly string[],
+  { cwd, env, isRealTime = false }: StartOptions = {},
+): ChildProcess => {
+  const [program, ...args] = [...LEASH, ...(isRealTime && mayBeRealTime ? REAL_TIME : []), ...command] as const;
   const options: SpawnOptionsWithoutStdio = { ...(cwd === undefined ? {} : { cwd }), env: { ...process.env, ...env } };
   return netns.run(() => ({ child: spawn(program, args, options) })).child;
 };
 
-/** A process that answers a line for each line that it is given. Disposing ends it. */
+/** A process that answers a line for each line that it is given, before any ordinary process runs. Disposing ends it. */
 export class Dialogue implements Disposable {
   private readonly child: ChildProcess;
   private readonly lines: AsyncIterator<string>;
@@ -29,7 +39,7 @@ export class Dialogue implements Disposable {
     netns: Netns,
     private readonly command: readonly string[],
   ) {
-    this.child = start(netns, command);
+    this.child = start(netns, command, { isRealTime: true });
     this.child.stderr?.setEncoding("utf8").on("data", (text: string) => (this.errors += text));
     this.child.stdin?.on("error", () => undefined);
     this.lines = createInterface({ input: this.child.stdout! })[Symbol.asyncIterator]();

@@ -60,8 +60,9 @@ export const startOvs = async (
     ...[1, 2].flatMap(addPort),
   ];
   await run(netns, [...vsctl, ...setUp], options);
+  // The one with AF_XDP polls without pause.
   const daemon = ["ovs-vswitchd", `unix:${socket}`, "--log-file", ...quiet];
-  scope.use(startDaemon(netns, daemon, options));
+  scope.use(startDaemon(netns, daemon, { ...options, isRealTime: type === undefined }));
   const bridge = join(dir, "br0.mgmt");
   await untilExists(bridge);
   await run(netns, [...vsctl, "--timeout=8", "wait-until", "Interface", "p2", "ofport=2"], options);
