@@ -3,12 +3,12 @@
 // any flow equal to the looked-up one in the bits it adds to the mask gets the same answer. Methods as in OVS
 // lib/classifier.h; no look-up allocates.
 
-import { FLOW, FLOW_WORDS, newFlow, type FlowWords } from "../openflow/flow.js";
+import { FLOW, FLOW_WORDS, get, newFlow, set, type FlowWords } from "../openflow/flow.js";
 import type { Match } from "../openflow/types.js";
 import { PrefixTrie, TrieAnswer } from "./prefix-trie.js";
 import { Subtable, TRIE_MEMBERS, type Classifiable, type TrieAnswers } from "./subtable.js";
 
-export type { Classifiable } from "./subtable.js";
+export type { Classifiable, Clause } from "./subtable.js";
 
 const TRIE_WORDS = TRIE_MEMBERS.map((member) => FLOW[member].at >>> 5);
 
@@ -66,6 +66,8 @@ export class Classifier<R extends Classifiable> {
   #subtables: Subtable<R>[] = [];
   readonly #tries = new Tries();
   #size = 0;
+  /** Rules that are clauses of conjunctions. */
+  #nClauses = 0;
 
   get size(): number {
     return this.#size;
@@ -94,6 +96,7 @@ export class Classifier<R extends Classifiable> {
     subtable.insert(rule);
     if (subtable.maxPriority !== before) this.#sort();
     this.#tries.change("insert", rule.match.value, subtable.prefixLengths);
+    if (rule.clauses !== undefined) this.#nClauses++;
     this.#size++;
   }
 
@@ -104,6 +107,7 @@ export class Classifier<R extends Classifiable> {
     const before = subtable.maxPriority;
     subtable.remove(rule);
     this.#tries.change("remove", rule.match.value, subtable.prefixLengths);
+    if (rule.clauses !== undefined) this.#nClauses--;
     if (subtable.size === 0) {
       this.#byMask.delete(key);
       this.#subtables = this.#subtables.filter((other) => other !== subtable);
@@ -112,11 +116,17 @@ export class Classifier<R extends Classifiable> {
   }
 
   /**
-   * The rule of highest priority that matches; of several with that priority, any one, always the same.
+   * The rule of highest priority that matches; of several with that priority, any one, always the same. Clauses that
+   * match together stand for the rule on their conj_id.
    *
+   * @param flow - the same again when this returns
    * @param wc - gets the bits that decided or-ed in
    */
   lookup(flow: FlowWords, wc: FlowWords): R | undefined {
+    return this.#nClauses === 0 ? this.#lookupPlain(flow, wc) : this.#lookupWithClauses(flow, wc);
+  }
+
+  #lookupPlain(flow: FlowWords, wc: FlowWords): R | undefined {
     this.#tries.start(flow);
     let best: R | undefined;
     let priority = -1;
@@ -127,6 +137,68 @@ export class Classifier<R extends Classifiable> {
         best = rule;
         priority = rule.priority;
       }
+    }
+    return best;
+  }
+
+  /** OVS classifier_lookup__(): clauses count only above the best rule that matches by itself. */
+  #lookupWithClauses(flow: FlowWords, wc: FlowWords): R | undefined {
+    this.#tries.start(flow);
+    let hard: R | undefined;
+    let soft: R[] = [];
+    const take = (rule: R): void => {
+      if (rule.clauses !== undefined) soft.push(rule);
+      else if (hard === undefined || rule.priority > hard.priority) hard = rule;
+    };
+    for (const subtable of this.#subtables) {
+      const floor: number = hard?.priority ?? -1;
+      if (subtable.maxPriority <= floor) break;
+      const rule = subtable.lookup(flow, wc, this.#tries);
+      if (rule !== undefined && rule.priority > floor) take(rule);
+    }
+    for (;;) {
+      const floor: number = hard?.priority ?? -1;
+      soft = soft.filter((rule) => rule.priority > floor);
+      if (soft.length === 0) return hard;
+      const priority = Math.max(...soft.map((rule) => rule.priority));
+      const highest = soft.filter((rule) => rule.priority === priority);
+      const found = this.#lookupConjunctions(flow, wc, highest);
+      if (found !== undefined) return found;
+      // What these clauses hide are rules with the same match and a lower priority.
+      soft = soft.filter((rule) => rule.priority < priority);
+      for (const rule of highest) {
+        const below = this.#byMask.get(keyOf(rule.match.mask))!.below(rule);
+        if (below !== undefined) take(below);
+      }
+    }
+  }
+
+  /** The rule on the conj_id of a conjunction all of whose clauses are among `clauses`. */
+  #lookupConjunctions(flow: FlowWords, wc: FlowWords, rules: readonly R[]): R | undefined {
+    const met = new Map<number, Set<number>>();
+    for (const { id, clause, clauses } of rules.flatMap((rule) => rule.clauses!)) {
+      if (clauses > rules.length) continue;
+      const have = met.get(id) ?? new Set();
+      met.set(id, have.add(clause));
+      if (have.size < clauses) continue;
+      const saved = get(flow, "conj_id");
+      set(flow, "conj_id", id);
+      const found = this.#lookupRules(flow, wc);
+      set(flow, "conj_id", saved);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
+  /** As if clauses were no rules. */
+  #lookupRules(flow: FlowWords, wc: FlowWords): R | undefined {
+    this.#tries.start(flow);
+    let best: R | undefined;
+    for (const subtable of this.#subtables) {
+      const floor: number = best?.priority ?? -1;
+      if (subtable.maxPriority <= floor) break;
+      const rule = subtable.lookup(flow, wc, this.#tries);
+      if (rule !== undefined && rule.clauses === undefined && rule.priority > floor) best = rule;
     }
     return best;
   }

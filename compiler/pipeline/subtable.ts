@@ -10,6 +10,15 @@ import { PrefixTrie, TrieAnswer } from "./prefix-trie.js";
 export interface Classifiable {
   readonly match: Match;
   readonly priority: number;
+  /** Absent: the rule is a match by itself. Else it is a clause, which matches only together with the others. */
+  readonly clauses?: readonly Clause[] | undefined;
+}
+
+/** Clause `clause` (from 0) of the `clauses` of a conjunction. */
+export interface Clause {
+  readonly id: number;
+  readonly clause: number;
+  readonly clauses: number;
 }
 
 /** Number of stages. */
@@ -203,6 +212,13 @@ export class Subtable<R extends Classifiable> {
     let hash = 0;
     for (const stage of this.#stages) hash = hashStage(value, stage, hash);
     return this.#bucketOf(hash, value)?.rules.find((rule) => rule.priority === priority);
+  }
+
+  /** The rule of next lower priority with the same value. */
+  below({ match, priority }: R): R | undefined {
+    let hash = 0;
+    for (const stage of this.#stages) hash = hashStage(match.value, stage, hash);
+    return this.#bucketOf(hash, match.value)?.rules.find((rule) => rule.priority < priority);
   }
 
   *rules(): Generator<R> {

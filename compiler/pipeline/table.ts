@@ -3,7 +3,7 @@
 
 import { OffloadError } from "ebpf-assembler";
 import { nestedActions, PORT, type Action, type Flow, type FlowFlag, type Match } from "../openflow/types.js";
-import { Classifier, isSubset, overlaps } from "./classifier.js";
+import { Classifier, isSubset, overlaps, type Clause } from "./classifier.js";
 
 /** A flow in a table, with what has happened to it since. */
 export interface Rule {
@@ -17,6 +17,8 @@ export interface Rule {
   hardTimeout: number;
   readonly importance: number;
   readonly flags: readonly FlowFlag[];
+  /** Of conjunctions, for a rule that is part of some. */
+  readonly clauses: readonly Clause[] | undefined;
   /** Not of the user's making: not listed, not deleted, never expires. */
   readonly hidden: boolean;
   readonly source?: Flow["source"];
@@ -97,6 +99,11 @@ const passes = (rule: Rule, filter: RuleFilter): boolean => {
   return outGroup === undefined || usesGroup(rule.actions, outGroup);
 };
 
+const clausesOf = (actions: readonly Action[]): readonly Clause[] | undefined => {
+  const clauses = actions.filter((action) => action.kind === "conjunction");
+  return clauses.length === 0 ? undefined : clauses;
+};
+
 /** A fresh rule made of a flow. */
 export const ruleOf = (flow: Flow, nowMs: number, hidden = false): Rule => ({
   table: flow.table,
@@ -110,6 +117,7 @@ export const ruleOf = (flow: Flow, nowMs: number, hidden = false): Rule => ({
   flags: flow.flags,
   hidden,
   ...(flow.source === undefined ? {} : { source: flow.source }),
+  clauses: clausesOf(flow.actions),
   createdMs: nowMs,
   modifiedMs: nowMs,
   usedMs: nowMs,

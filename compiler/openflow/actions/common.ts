@@ -1,6 +1,6 @@
 // Parts that the text of several actions is made of: ports, tables, lists of words.
 
-import { fieldSpec, meetsPrerequisites } from "../field-access.js";
+import { fieldSpec, matchMeetsPrerequisites } from "../field-access.js";
 import type { FieldName, Prerequisite } from "../fields.js";
 import type { ParseContext } from "../parse/context.js";
 import { parseDecimal } from "../parse/numbers.js";
@@ -102,7 +102,7 @@ export const WANTED: Partial<Record<Prerequisite, string>> = {
 
 /** @throws CompileError unless the packets that come here have `field` */
 export const needsField = (state: Checked, at: number, field: FieldName, verb: string): void => {
-  if (meetsPrerequisites(state.flow, field)) return;
+  if (matchMeetsPrerequisites({ value: state.flow, mask: state.mask }, field)) return;
   const { needs } = fieldSpec(field);
   state.context.fail(at, `Cannot ${verb} ${field}: the flow must match ${WANTED[needs] ?? needs}`);
 };

@@ -12,7 +12,6 @@ import { PORT } from "../types.js";
 import { dottedHex, hexBytes, needsField, needsMatch, parsePort, parseTable, writableSubfield } from "./common.js";
 import type { Parse, Rows } from "./row.js";
 import { settingField } from "./values.js";
-import { fieldByName } from "../field-access.js";
 
 const U32 = 0xffffffff;
 
@@ -133,8 +132,7 @@ const setTunnel =
 
 const carryTunnel = (a: ActionOf<"set_tunnel">, minor: number): ActionOf<"set_tunnel" | "set_field">[] => {
   if (minor < 2) return [{ ...a, wide: a.wide || a.tunId > 0xffffffffn }];
-  const field = fieldByName("tun_id");
-  return field === undefined ? [a] : [settingField(field, a.tunId)];
+  return [settingField("tun_id", a.tunId)];
 };
 
 /** Bytes of a note that fit into its first 16 on the wire; what is missing up to there, or to 8 more, is zeros. */
@@ -166,9 +164,8 @@ export const CONTROL: Rows<ControlKind> = {
   resubmit: {
     parse: { resubmit },
     print: (a, { ports }) => resubmitText(a, ports),
-    // A match on the state of connections is beyond this language so far.
     check: (s, a, { at }) => {
-      if (a.ct) s.context.fail(at, "Cannot resubmit with ct: the flow must match ct_state=+trk");
+      if (a.ct) needsField(s, at, "ct_nw_proto", "resubmit with");
     },
     inSet: "final",
   },

@@ -2,8 +2,9 @@
 
 import type { Action, ActionOf } from "../action.js";
 import { fromBytes, toBytes } from "../big-endian.js";
-import { FIELD_WIDTH, fieldByCodeName } from "../field-access.js";
+import { FIELD_WIDTH, fieldByCodeName, fieldCode } from "../field-access.js";
 import type { FieldName } from "../fields.js";
+import { isTunMetadata } from "../fields/tun-metadata.js";
 import { VLAN_PRESENT } from "../numbers.js";
 import { parseUnsigned } from "../parse/numbers.js";
 import { cut } from "../parse/source.js";
@@ -121,9 +122,14 @@ const isTaken = ({ field, value, mask }: ActionOf<"set_field">): boolean => {
   return field !== "in_port_oxm";
 };
 
+/** Whether the first form of load, with four bytes for a field, can name it; the second looks like set_field. */
+const fitsLoad = (field: FieldName): boolean =>
+  fieldCode(field, 0)?.experimenter === undefined && !isTunMetadata(field);
+
 const carrySetField = (action: ActionOf<"set_field">, state: Carrying): Action[] | undefined => {
   const isWhole = action.mask === undefined;
   if (state.minor >= 5 || (state.minor >= 2 && isWhole)) return isTaken(action) ? [action] : undefined;
+  if (!fitsLoad(action.field)) return [action];
   if (state.minor >= 2) return asLoads(action);
   return LEGACY[action.field]?.(action.value, state) ?? asLoads(action);
 };
@@ -144,7 +150,12 @@ export const FIELD_ACTIONS: Rows<"set_field" | "reg_load" | "reg_move" | "stack_
           .map((part) => `load:${hex(fromBytes(part.value))}->${subfieldText(part.dst)}`)
           .join(","),
       check: (s, a, { at }) => setsField(s, at, a.dst.field),
-      carry: (a, state) => (state.minor >= 5 ? carrySetField(loadAsSetField(a), state) : splitLoad(a)),
+      carry: (a, state) =>
+        state.minor >= 5
+          ? carrySetField(loadAsSetField(a), state)
+          : fitsLoad(a.dst.field)
+            ? splitLoad(a)
+            : [loadAsSetField(a)],
       inSet: "set",
     },
     reg_move: {

@@ -1,9 +1,7 @@
 // Actions on MPLS labels.
 
 import type { Action } from "../action.js";
-import type { FieldName } from "../fields.js";
 import { get, set } from "../flow.js";
-import { fieldByName } from "../field-access.js";
 import { numberIn } from "../parse/numbers.js";
 import { ETH_TYPE } from "../../packet/headers.js";
 import { hexPadded } from "../print/values.js";
@@ -21,12 +19,6 @@ const ethertype =
   (kind: "push_mpls" | "pop_mpls"): Parse =>
   ({ context }, value) => ({ kind, ethertype: numberIn(context.line, value, "Ethernet type", 0xffff) });
 
-/** As the set_field of later versions. */
-const asField = (name: string, value: number): Action[] => {
-  const field: FieldName | undefined = fieldByName(name);
-  return field === undefined ? [] : [settingField(field, value)];
-};
-
 export const MPLS: Rows<"set_mpls_label" | "set_mpls_tc" | "set_mpls_ttl" | "dec_mpls_ttl" | "push_mpls" | "pop_mpls"> =
   {
     set_mpls_label: {
@@ -38,7 +30,7 @@ export const MPLS: Rows<"set_mpls_label" | "set_mpls_tc" | "set_mpls_ttl" | "dec
       },
       print: (a) => `set_mpls_label(${a.label})`,
       check: onMpls,
-      carry: (a, { minor }) => (minor < 2 ? [a] : asField("mpls_label", a.label)),
+      carry: (a, { minor }) => (minor < 2 ? [a] : [settingField("mpls_label", a.label)]),
       inSet: "set",
     },
     set_mpls_tc: {
@@ -50,7 +42,7 @@ export const MPLS: Rows<"set_mpls_label" | "set_mpls_tc" | "set_mpls_ttl" | "dec
       },
       print: (a) => `set_mpls_tc(${a.tc})`,
       check: onMpls,
-      carry: (a, { minor }) => (minor < 2 ? [a] : asField("mpls_tc", a.tc)),
+      carry: (a, { minor }) => (minor < 2 ? [a] : [settingField("mpls_tc", a.tc)]),
       inSet: "set",
     },
     set_mpls_ttl: {

@@ -41,6 +41,8 @@ export interface Checked {
   readonly context: ParseContext;
   /** The value part of the match, changed as the actions before would change it. */
   readonly flow: FlowWords;
+  /** The mask part of the match. */
+  readonly mask: FlowWords;
   /** {@link PACKET_TYPE} at this place. */
   packetType: number;
   /** Table of the flow. */

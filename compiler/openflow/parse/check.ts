@@ -91,6 +91,7 @@ const checkEach = (state: Checked, actions: readonly LocatedAction[]): void => {
 const stateOf = (
   context: ParseContext,
   flow: FlowWords,
+  mask: FlowWords,
   packetType: number,
   table: number,
   narrows: boolean,
@@ -98,11 +99,12 @@ const stateOf = (
   const state: Checked = {
     context,
     flow,
+    mask,
     packetType,
     table,
     narrows,
     nested: (actions, narrowsToo) =>
-      checkEach(stateOf(context, flow.slice(), state.packetType, table, narrowsToo), actions),
+      checkEach(stateOf(context, flow.slice(), mask, state.packetType, table, narrowsToo), actions),
   };
   return state;
 };
@@ -119,6 +121,6 @@ export const checkActions = (
   match: Match,
   table: number,
 ): void => {
-  checkEach(stateOf(context, match.value.slice(), PACKET_TYPE.ETHERNET, table, true), actions);
+  checkEach(stateOf(context, match.value.slice(), match.mask, PACKET_TYPE.ETHERNET, table, true), actions);
   context.requireVersion();
 };

@@ -120,6 +120,32 @@ table=0,in_port=4,actions=debug_slow,1
 table=1,ip,actions=dec_ttl(1,2),4,dec_ttl,LOCAL`,
   },
   {
+    name: "conjunctions",
+    flows: `table=0,priority=10,ip,ip_src=10.0.0.0/8,actions=conjunction(1,1/2)
+table=0,priority=10,ip,ip_src=192.168.0.0/16,actions=conjunction(1,1/2),conjunction(2,2/3)
+table=0,priority=10,tcp,actions=conjunction(1,2/2),conjunction(2,1/3)
+table=0,priority=10,udp,actions=conjunction(1,2/2)
+table=0,priority=10,in_port=1,actions=conjunction(2,3/3)
+table=0,priority=10,in_port=2,actions=conjunction(7,1/2),conjunction(8,1/2)
+table=0,priority=10,conj_id=1,actions=2,4
+table=0,priority=3,conj_id=2,actions=3
+table=0,priority=12,ip,actions=conjunction(8,2/2)
+table=0,priority=12,in_port=4,actions=conjunction(8,1/2)
+table=0,priority=8,ip,actions=LOCAL
+table=0,priority=11,conj_id=8,actions=1
+table=0,priority=5,in_port=3,actions=resubmit(,1)
+table=0,priority=1,actions=goto_table:2
+table=1,priority=7,arp,actions=conjunction(5,1/2)
+table=1,priority=7,dl_src=02:00:00:00:00:02,actions=conjunction(5,2/2)
+table=1,priority=6,arp,actions=4
+table=1,conj_id=5,priority=9,actions=1
+table=2,priority=9,ipv6,actions=conjunction(5,1/2)
+table=2,priority=9,dl_dst=01:00:00:00:00:00/01:00:00:00:00:00,actions=conjunction(5,2/2)
+table=2,priority=9,in_port=3,actions=conjunction(5,2/2)
+table=2,priority=1,actions=3
+table=2,conj_id=5,ipv6,actions=LOCAL`,
+  },
+  {
     name: "learn addresses",
     learns: true,
     flows: `table=0,actions=learn(table=1,priority=7,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],load:NXM_OF_IN_PORT[]->NXM_NX_REG0[0..15],output:NXM_OF_IN_PORT[]),resubmit(,1)
