@@ -11,6 +11,8 @@ export * from "./datapath/mask.js";
 export * from "./datapath/offload.js";
 export * from "./datapath/plan.js";
 export * from "./datapath/report.js";
+export * from "./datapath/table.js";
+export * from "./datapath/table-memory.js";
 export * from "./emit/bpf/index.js";
 export * from "./ir/index.js";
 export * from "./openflow/index.js";

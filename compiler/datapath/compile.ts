@@ -23,6 +23,7 @@ import type { Emit } from "./emit.js";
 import { emitLookup } from "./lookup.js";
 import { emitParser } from "./parse.js";
 import type { DatapathPlan } from "./plan.js";
+import { tableSize } from "./table.js";
 import { emitUpcall } from "./upcall.js";
 
 /** Bytes that TC programs pull into the linear part: more than any header chain that they rewrite. */
@@ -129,7 +130,7 @@ const array = (name: string, valueSize: number, maxEntries: number, flags = 0): 
 const meters = ({ shapes }: DatapathPlan): boolean =>
   shapes.some(({ example }) => example.some(({ kind }) => kind === "meter"));
 
-/** Maps of a plan: the fixed ones and a hash map per subtable. */
+/** Maps of a plan: the fixed ones, the megaflow table, and a hash map for each subtable that is not in it. */
 export const datapathMaps = (plan: DatapathPlan): MapSpec[] => [
   { name: MAPS.progs.xdp, type: "prog_array", keySize: 4, valueSize: 4, maxEntries: 1, flags: 0 },
   { name: MAPS.progs.tc, type: "prog_array", keySize: 4, valueSize: 4, maxEntries: 1, flags: 0 },
@@ -138,14 +139,17 @@ export const datapathMaps = (plan: DatapathPlan): MapSpec[] => [
   array(MAPS.control, CONTROL.size, 1, MAP_FLAGS.MMAPABLE),
   array(MAPS.lost, 8, plan.portSlots, MAP_FLAGS.MMAPABLE),
   ...(meters(plan) ? [array(MAPS.meters, METER_SLOT.size, MAX_METERS, MAP_FLAGS.MMAPABLE)] : []),
-  ...[...plan.subtables, plan.exact].map((table): MapSpec => ({
-    name: table.map,
-    type: "hash",
-    keySize: table.keySize,
-    valueSize: plan.valueSize,
-    maxEntries: plan.maxEntries,
-    flags: MAP_FLAGS.NO_PREALLOC,
-  })),
+  ...(plan.table === undefined ? [] : [array(plan.table.map, tableSize(plan.table), 1, MAP_FLAGS.MMAPABLE)]),
+  ...[...plan.subtables, plan.exact]
+    .filter(({ number }) => number === undefined)
+    .map((table): MapSpec => ({
+      name: table.map,
+      type: "hash",
+      keySize: table.keySize,
+      valueSize: plan.valueSize,
+      maxEntries: plan.maxEntries,
+      flags: MAP_FLAGS.NO_PREALLOC,
+    })),
 ];
 
 const HOOKS = ["xdp", "tc"] as const satisfies readonly Hook[];

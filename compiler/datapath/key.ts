@@ -127,8 +127,10 @@ export const missingMembers = (layout: KeyLayout, mask: FlowWords): Member[] => 
 
 /** One mask of the megaflow cache and the map that holds its megaflows. */
 export interface Subtable {
-  /** Map name, at most 15 characters. */
+  /** Name, at most 15 characters: of its map when it has one of its own. */
   readonly map: string;
+  /** Its number in the plan's megaflow table, when it lies there. */
+  readonly number?: number;
   /** Identity of the mask: hex of its full-key bytes. */
   readonly id: string;
   /** Full-key bytes of the mask. */
@@ -144,7 +146,7 @@ export interface Subtable {
 export const maskId = (mask: Uint8Array): string => toHex(mask);
 
 /**
- * The subtable of a mask.
+ * The subtable of a mask, in a map of its own.
  * @throws {@link RangeViolation} for a mask without any bit: in_port is always matched
  */
 export const subtable = (map: string, mask: Uint8Array, from?: Origin): Subtable => {
@@ -156,6 +158,9 @@ export const subtable = (map: string, mask: Uint8Array, from?: Origin): Subtable
     throw new RangeViolation(`Cannot make subtable ${map}: its mask has no bit, want at least in_port`);
   return { map, id: maskId(mask), mask, words, keySize: 8 * words.length, ...(from === undefined ? {} : { from }) };
 };
+
+/** The same subtable in the plan's megaflow table. @param number - 1 to 65,535, no other's */
+export const inTable = (table: Subtable, number: number): Subtable => ({ ...table, number });
 
 /** The exact-match subtable: every bit of every member of the layout. */
 export const exactSubtable = (map: string, layout: KeyLayout): Subtable => {

@@ -4,7 +4,8 @@
 import type { Origin } from "ebpf-assembler";
 import { shapeOf, type DpAction, type SetTarget } from "../pipeline/dp-action.js";
 import { FIRST_SHAPE, SHAPE_DROP, SHAPE_SLOW, VALUE } from "./abi.js";
-import { exactSubtable, type KeyLayout, type Subtable } from "./key.js";
+import { exactSubtable, inTable, type KeyLayout, type Subtable } from "./key.js";
+import { tableLayout, type TableLayout } from "./table.js";
 
 /** Bytes of a set target, as in the packet. */
 export const TARGET_SIZE: Readonly<Record<SetTarget, number>> = {
@@ -122,6 +123,8 @@ export interface DatapathPlan {
   readonly subtables: readonly Subtable[];
   /** Looked up last: takes megaflows whose mask has no subtable (yet). */
   readonly exact: Subtable;
+  /** Holds the subtables that have a number. */
+  readonly table?: TableLayout;
   readonly shapes: readonly Shape[];
   /** Bytes of a megaflow value: head and the longest arguments, a multiple of 8. */
   readonly valueSize: number;
@@ -136,6 +139,7 @@ export interface DatapathPlan {
 export interface PlanOptions {
   readonly key: KeyLayout;
   readonly subtables?: readonly Subtable[];
+  readonly table?: TableLayout;
   readonly shapes?: readonly Shape[];
   /** At least this many bytes for arguments, so that the next shape needs no new maps. Default 40. */
   readonly argsSize?: number;
@@ -152,6 +156,7 @@ export const plan = (options: PlanOptions): DatapathPlan => {
     key: options.key,
     subtables: options.subtables ?? [],
     exact: exactSubtable("mf_exact", options.key),
+    ...(options.table === undefined ? {} : { table: options.table }),
     shapes,
     valueSize: Math.ceil((VALUE.args + args) / 8) * 8,
     maxEntries: options.maxEntries ?? 200_000,
@@ -159,6 +164,32 @@ export const plan = (options: PlanOptions): DatapathPlan => {
     ringSize: options.ringSize ?? 1 << 20,
   };
 };
+
+/** How subtables are stored: each in a kernel hash map, or all but the exact one in the megaflow table. */
+export type Storage = "hash" | "table";
+
+/** Name of the megaflow table's map. */
+export const TABLE_MAP = "megaflows";
+
+/**
+ * The plan with its subtables in a megaflow table, numbered from 1; the exact one stays in its map.
+ * @param options - `entries` that the table should take, `seed` of its hash
+ */
+export const withTable = (
+  before: DatapathPlan,
+  { entries, seed }: { readonly entries: number; readonly seed: bigint },
+): DatapathPlan => ({
+  ...before,
+  subtables: before.subtables.map((table, i) => inTable(table, i + 1)),
+  table: tableLayout({
+    map: TABLE_MAP,
+    entries,
+    words: Math.max(1, ...before.subtables.map(({ words }) => words.length)),
+    maxWords: before.exact.words.length,
+    argsSize: Math.max(8, ...before.shapes.map(({ argsSize }) => argsSize)),
+    seed,
+  }),
+});
 
 /** The shape number for `actions`: a compiled one, drop, or slow when the program does not know the shape. */
 export const shapeIdOf = (shapes: ReadonlyMap<string, Shape>, actions: readonly DpAction[]): number =>

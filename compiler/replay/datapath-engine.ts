@@ -20,7 +20,17 @@ import {
   type Subtable,
 } from "../datapath/key.js";
 import { lookupMask } from "../datapath/mask.js";
-import { numberShapes, plan, putArgs, shapeIdOf, type DatapathPlan, type Shape } from "../datapath/plan.js";
+import {
+  numberShapes,
+  plan,
+  putArgs,
+  shapeIdOf,
+  withTable,
+  type DatapathPlan,
+  type Shape,
+  type Storage,
+} from "../datapath/plan.js";
+import { TableMemory } from "../datapath/table-memory.js";
 import type { Hook } from "../ir/types.js";
 import { newFlow, type Member } from "../openflow/flow.js";
 import { Executor } from "../packet/execute.js";
@@ -50,6 +60,8 @@ export interface Backend extends Disposable {
   readonly meters?: Uint8Array<ArrayBuffer>;
   /** The clock that programs read, where it is not that of the packets. */
   readonly clockMs?: () => number;
+  /** The memory of an array map that can be mapped. */
+  memory(map: string): ArrayBuffer;
 }
 
 /** Loads an object in place of the one before. */
@@ -65,8 +77,10 @@ export interface Handled {
 export interface EngineOptions {
   /** Packets that go by before a program that lacks something is built anew. Default 32. */
   readonly patience?: number;
-  /** Megaflows per subtable; see `plan`. */
+  /** Megaflows per subtable; see `plan`. A table takes so many in all. */
   readonly maxEntries?: number;
+  /** Where subtables lie: in kernel hash maps, which is the default, or in a megaflow table. */
+  readonly storage?: Storage;
   /** What makes a program of a plan, {@link compileDatapath} by default; engines that run side by side can share results. */
   readonly compile?: (plan: DatapathPlan, hooks: readonly Hook[]) => ObjectSpec;
   /** Interface index of an OpenFlow port and back; by default they are the same numbers. */
@@ -78,12 +92,19 @@ interface Entry {
   readonly translation: Translation;
   readonly table: Subtable;
   readonly key: Uint8Array;
+  /** In the megaflow table; undefined for an entry of a map. */
+  readonly slot: number | undefined;
   packets: number;
   bytes: number;
 }
 
 /** Subtables besides the exact one. */
 const MAX_MASKS = 32;
+
+/** Megaflows that a table is made for when nothing is said. */
+const TABLE_ENTRIES = 4096;
+/** Packets come one at a time and attack nobody: runs should be repeatable. */
+const TABLE_SEED = 0x9e37_79b9_7f4a_7c15n;
 
 const identity = (n: number): number => n;
 
@@ -93,6 +114,7 @@ export class DatapathEngine implements Disposable {
   readonly #layers = newLayers();
   readonly #patience: number;
   readonly #maxEntries: number | undefined;
+  readonly #storage: Storage;
   readonly #compile: NonNullable<EngineOptions["compile"]>;
   readonly #ifindexOf: (port: number) => number;
   readonly #portOf: (ifindex: number) => number;
@@ -105,6 +127,7 @@ export class DatapathEngine implements Disposable {
   #shapeByText: ReadonlyMap<string, Shape> = new Map();
   #subtables: ReadonlyMap<string, Subtable> = new Map();
   #backend: Backend;
+  #table: TableMemory | undefined;
   #version: number;
   #wanting = 0;
   /** Programs built so far. */
@@ -118,6 +141,7 @@ export class DatapathEngine implements Disposable {
   ) {
     this.#patience = options.patience ?? 32;
     this.#maxEntries = options.maxEntries;
+    this.#storage = options.storage ?? "hash";
     this.#compile = options.compile ?? compileDatapath;
     this.#ifindexOf = options.ifindexOf ?? identity;
     this.#portOf = options.portOf ?? identity;
@@ -134,13 +158,12 @@ export class DatapathEngine implements Disposable {
 
   #nextPlan(): DatapathPlan {
     const key = keyLayout(this.#members);
-    let n = 0;
-    return plan({
-      key,
-      subtables: [...this.#masks.values()].map((mask) => subtable(`mf_${n++}`, mask)),
-      shapes: numberShapes([...this.#shapes.values()]),
-      ...(this.#maxEntries !== undefined && { maxEntries: this.#maxEntries }),
-    });
+    const subtables = [...this.#masks.values()].map((mask, n) => subtable(`mf_${n}`, mask));
+    const shapes = numberShapes([...this.#shapes.values()]);
+    const maxEntries = this.#maxEntries === undefined ? {} : { maxEntries: this.#maxEntries };
+    const inMaps = plan({ key, subtables, shapes, ...maxEntries });
+    if (this.#storage === "hash") return inMaps;
+    return withTable(inMaps, { entries: this.#maxEntries ?? TABLE_ENTRIES, seed: TABLE_SEED });
   }
 
   #build(): Backend {
@@ -150,22 +173,36 @@ export class DatapathEngine implements Disposable {
     this.#subtables = new Map(this.#plan.subtables.map((table) => [table.id, table]));
     const backend = this.load(this.#compile(this.#plan, [this.hook]), this.hook);
     if (backend.meters !== undefined) this.sw.meters.bind(backend.meters);
+    const { table } = this.#plan;
+    this.#table = table === undefined ? undefined : new TableMemory(table, backend.memory(table.map));
     return backend;
   }
 
   /** Reads what the program has counted and credits it. */
   settle(nowMs: number): void {
     for (const entry of this.#entries.values()) {
-      const { packets, bytes } = this.#backend.read(entry.table.map, entry.key);
+      const { packets, bytes } = this.#read(entry);
       creditTranslation(entry.translation, packets - entry.packets, bytes - entry.bytes, nowMs);
       entry.packets = packets;
       entry.bytes = bytes;
     }
   }
 
+  #read({ slot, table, key }: Entry): { readonly packets: number; readonly bytes: number } {
+    if (slot === undefined || this.#table === undefined) return this.#backend.read(table.map, key);
+    return { packets: this.#table.packets(slot), bytes: this.#table.bytes(slot) };
+  }
+
   #flush(nowMs: number): void {
     this.settle(nowMs);
-    for (const { table, key } of this.#entries.values()) this.#backend.remove(table.map, key);
+    for (const { table, key, slot } of this.#entries.values()) {
+      if (slot === undefined) this.#backend.remove(table.map, key);
+      else {
+        // No packet is under way between two calls of handle(): the slot can be used again at once.
+        this.#table?.unpublish(slot);
+        this.#table?.release(slot);
+      }
+    }
     this.#entries.clear();
   }
 
@@ -244,16 +281,30 @@ export class DatapathEngine implements Disposable {
       this.#masks.set(id, mask);
       this.#wanting ||= 1;
     }
-    const table = this.#subtables.get(id) ?? this.#plan.exact;
     const fullKey = new Uint8Array(this.#plan.key.size);
     putKey(this.#plan.key, this.#flow, ifindex, fullKey);
+    const own = this.#subtables.get(id);
+    const isIn = own !== undefined && this.#put(own, fullKey, translation);
+    // A table can be full: the exact-match subtable takes what it has no place for.
+    if (!isIn) this.#put(this.#plan.exact, fullKey, translation);
+  }
+
+  /** @returns false when the table has no place for it */
+  #put(table: Subtable, fullKey: Uint8Array, translation: Translation): boolean {
     const key = new Uint8Array(table.keySize);
     putCompactKey(table, fullKey, key);
     const name = `${table.map} ${toHex(key)}`;
     // A packet too odd for the program's parser misses every time.
-    if (this.#entries.has(name)) return;
-    this.#backend.put(table.map, key, this.#value(actions));
-    this.#entries.set(name, { translation, table, key, packets: 0, bytes: 0 });
+    if (this.#entries.has(name)) return true;
+    const value = this.#value(translation.actions);
+    let slot: number | undefined;
+    if (table.number === undefined || this.#table === undefined) this.#backend.put(table.map, key, value);
+    else {
+      slot = this.#table.insert(table.number, new Uint32Array(key.buffer), new Uint32Array(value.buffer));
+      if (slot < 0) return false;
+    }
+    this.#entries.set(name, { translation, table, key, slot, packets: 0, bytes: 0 });
+    return true;
   }
 
   #value(actions: readonly DpAction[]): Uint8Array {

@@ -36,6 +36,7 @@ export const loadVm =
           bytes: Number(view.getBigUint64(VALUE.bytes, true)),
         };
       },
+      memory: (map) => vm.map(map).memory.buffer,
       ...(hasMeters ? { meters: vm.map(MAPS.meters).memory } : {}),
       run: (ifindex, packet, nowMs) => {
         nowNs = BigInt(Math.floor(nowMs)) * 1_000_000n;

@@ -142,6 +142,7 @@ export class KernelLab implements Disposable {
           bytes: Number(view.getBigUint64(VALUE.bytes, true)),
         };
       },
+      memory: (map) => object.map(map).memory,
       run: (ifindex, packet) => this.#run(ifindex, packet),
       clockMs: monotonicMs,
       ...(meters === undefined ? {} : { meters: new Uint8Array(meters.memory) }),

@@ -15,6 +15,7 @@ import {
   type Handled,
   type Hook,
   type LoadBackend,
+  type Storage,
   type Switch,
 } from "#compiler";
 import { KernelLab } from "#runtime";
@@ -91,11 +92,12 @@ export class Executions implements Disposable {
    * Runs samples through three switches that `makeSwitch` makes alike.
    *
    * @param name - begins the message of a difference
+   * @param storage - where the subtables of interpreter and kernel lie
    * @throws AssertionError at the first packet, or rule, that is not treated alike
    */
-  run(name: string, makeSwitch: () => Switch, samples: readonly Sample[]): Paths {
+  run(name: string, makeSwitch: () => Switch, samples: readonly Sample[], storage: Storage = "hash"): Paths {
     const reference = new ReferenceEngine(makeSwitch());
-    const options: EngineOptions = { patience: Infinity, maxEntries: MAX_ENTRIES, compile: this.#compile };
+    const options: EngineOptions = { patience: Infinity, maxEntries: MAX_ENTRIES, storage, compile: this.#compile };
     using vm = new DatapathEngine(makeSwitch(), this.hook, this.#vm, options);
     using kernel = new DatapathEngine(makeSwitch(), this.hook, this.#lab.load, {
       ...options,

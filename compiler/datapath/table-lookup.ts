@@ -1,0 +1,104 @@
+// Emits the look-up in a megaflow table (table.ts): hash, one look at the home slot, and only if an entry of this home lies
+// elsewhere a walk over those. No helper is called.
+//
+// The order of loads matters: the tag is read before key, shape and arguments, which user space wrote before it published
+// the tag. x86 keeps loads in order; elsewhere this storage must not be used.
+
+import { RangeViolation } from "ebpf-assembler";
+import type { BlockId, VReg } from "../ir/types.js";
+import { keyWord } from "./compact-key.js";
+import type { Emit } from "./emit.js";
+import type { Subtable } from "./key.js";
+import { hashKey, HOPS, SLOT, type TableLayout } from "./table.js";
+
+/** Bits of the tag below the hash's. */
+const NUMBER_BITS = 16;
+
+const asImmediate = (u32: number): number => u32 | 0;
+
+/** The whole hash of the packet's key in this subtable. */
+const emitHash = (e: Emit, table: Subtable, number: number, layout: TableLayout): VReg => {
+  const { b } = e;
+  const { low, high, step, factor } = hashKey(layout);
+  const sum = b.reg("sum");
+  table.words.forEach((_, i) => {
+    const word = keyWord(e, table, i);
+    const a = b.alu("add", word, asImmediate(low[i]!), "low", 32);
+    const upper = b.alu("rsh", word, 32, "high");
+    b.aluTo("add", upper, asImmediate(high[i]!), 32);
+    b.aluTo("mul", a, upper);
+    if (i === 0) b.mov(sum, a);
+    else b.aluTo("add", sum, a);
+  });
+  b.aluTo("add", sum, Math.imul(number, step));
+  return b.alu("mul", sum, factor, "hash");
+};
+
+/** Goes to `otherwise` unless the slot holds this packet's key. */
+const compareKeys = (e: Emit, table: Subtable, slot: VReg, otherwise: BlockId): void => {
+  const { b } = e;
+  const differences = b.reg("differences");
+  // One word after the other: registers are few.
+  table.words.forEach((_, i) => {
+    const difference = b.alu(
+      "xor",
+      keyWord(e, table, i),
+      b.load("u64", slot, SLOT.key + 8 * i, "theirs"),
+      "difference",
+    );
+    if (i === 0) b.mov(differences, difference);
+    else b.aluTo("or", differences, difference);
+  });
+  b.unless("ne", differences, 0, otherwise);
+};
+
+/**
+ * Emits one subtable's look-up. Goes on in the current block when the packet's key is not there.
+ * @param hit - where to go with `slot`: address of the entry's slot, whose offset the verifier knows nothing of
+ * @param collision - where to go when another key has the same tag: about 27 bits beyond the home's agree by chance, which
+ *   is never; so user space may see such packets
+ * @throws {@link RangeViolation} for a subtable without a number, or whose key the table has no room for
+ */
+export const emitTableLookup = (
+  e: Emit,
+  table: Subtable,
+  layout: TableLayout,
+  slot: VReg,
+  hit: BlockId,
+  collision: BlockId,
+): void => {
+  const { b } = e;
+  const { number } = table;
+  if (number === undefined || table.words.length > layout.words)
+    throw new RangeViolation(`Cannot look up ${table.map} in a table for keys of ${layout.words} words`);
+  const { bits, shift } = layout;
+  const offsets = ((1 << bits) - 1) << shift;
+  const hash = emitHash(e, table, number, layout);
+  const want = b.alu("and", hash, -(1 << NUMBER_BITS), "want");
+  b.aluTo("or", want, number);
+  const off = b.alu("rsh", hash, 64 - bits - shift, "off");
+  b.aluTo("and", off, offsets);
+  const next = b.block("next_subtable");
+  const found = b.block("found");
+  // Round 0 looks at the home, the others along its chain.
+  for (let hop = 0; ; hop++) {
+    b.mov(slot, b.alu("add", b.mapValue(layout.map, 0), off, "slot"));
+    const tag = b.load("u64", slot, SLOT.tag, "tag");
+    if (hop === HOPS) {
+      b.branch("eq", tag, want, found, next);
+      break;
+    }
+    const elsewhere = b.block("elsewhere");
+    b.branch("eq", tag, want, found, elsewhere, hop === 0 ? "then" : undefined);
+    b.place(elsewhere);
+    const distance = b.load("u16", slot, hop === 0 ? SLOT.first : SLOT.next, "distance");
+    b.unless("eq", distance, 0, next);
+    b.aluTo("lsh", distance, shift);
+    b.aluTo("add", off, distance);
+    b.aluTo("and", off, offsets);
+  }
+  b.place(found);
+  compareKeys(e, table, slot, collision);
+  b.jump(hit);
+  b.place(next);
+};
