@@ -58,7 +58,7 @@ export const emitLookup = (e: Emit, bytes: VReg, miss: BlockId): Hit => {
   };
 
   // Read again: pulling headers left paths that differ in what the verifier knows of the length.
-  if (b.hook === "tc") b.mov(e.len, b.ctx("packet_len"));
+  if (b.hook === "tc" && tableHit !== undefined) b.mov(e.len, b.ctx("packet_len"));
   for (const table of tables) {
     b.origin = table.from ?? { text: `look-up of ${table.map}` };
     if (plan.table !== undefined && tableHit !== undefined && isInTable(table))

@@ -76,8 +76,10 @@ export const emitTableLookup = (
   const hash = emitHash(e, table, number, layout);
   const want = b.alu("and", hash, -(1 << NUMBER_BITS), "want");
   b.aluTo("or", want, number);
-  const off = b.alu("rsh", hash, 64 - bits - shift, "off");
-  b.aluTo("and", off, offsets);
+  // Without forgetting, every path through the parser would be verified on its own from here on.
+  const off = b.forgotten(b.alu("rsh", hash, 32, "upper"), "off");
+  b.aluTo("rsh", off, 32 - bits);
+  b.aluTo("lsh", off, shift);
   const next = b.block("next_subtable");
   const found = b.block("found");
   // Round 0 looks at the home, the others along its chain.

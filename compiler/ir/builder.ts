@@ -37,6 +37,8 @@ export class IrBuilder {
   private current: OpenBlock;
   private nRegs = 0;
   private nSlots = 0;
+  /** Where values pass through to be forgotten, each for an instruction only. */
+  private forgetSlot: Slot | undefined;
   /** Origin given to the instructions added next. */
   origin: Origin | undefined;
 
@@ -139,6 +141,13 @@ export class IrBuilder {
     const kind = field === "data" ? "packet" : field === "data_end" ? "packet_end" : "scalar";
     const dst = this.reg(field, kind);
     this.add({ op: "ctx", dst, field });
+    return dst;
+  }
+
+  /** A new register holding the low half of `src`, of which the verifier knows nothing. */
+  forgotten(src: VReg, hint = "forgotten"): VReg {
+    const dst = this.reg(hint);
+    this.add({ op: "forget", dst, src, slot: (this.forgetSlot ??= this.slot("forget", 8)) });
     return dst;
   }
 

@@ -94,6 +94,9 @@ const checkInst = (inst: Inst, target: Target, complain: Complain): void => {
     case "swap":
       if (inst.src.kind !== "scalar" || inst.dst.kind !== "scalar") complain("swap of a pointer");
       return;
+    case "forget":
+      if (inst.src.kind !== "scalar" || inst.dst.kind !== "scalar") complain("forgetting of a pointer");
+      return checkAccess(inst.slot, 4, "u32", complain);
     case "load":
       return checkAccess(inst.base, inst.off, inst.size, complain);
     case "store":

@@ -31,6 +31,7 @@ const result = (inst: Inst, of: (x: Operand) => bigint): bigint => {
     case "swap":
       return inst.bits === 64 ? ALL_ONES : (1n << BigInt(inst.bits)) - 1n;
     case "ctx":
+    case "forget":
       return ONES.u32;
     case "alu": {
       const width = inst.width === 64 ? ALL_ONES : ONES.u32;

@@ -35,6 +35,8 @@ export const printInst = (i: Inst): string => {
       return `${i.size} ${memory(i.base, i.off)} = ${operand(i.src)}`;
     case "atomic_add":
       return `atomic ${i.size} ${memory(i.base, i.off)} += ${reg(i.src)}`;
+    case "forget":
+      return `${reg(i.dst)} = forget ${reg(i.src)}`;
     case "ctx":
       return `${reg(i.dst)} = ctx.${i.field}`;
     case "map_value":

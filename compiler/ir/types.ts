@@ -88,6 +88,11 @@ export type Inst = Common &
         readonly src: VReg;
       }
     | { readonly op: "ctx"; readonly dst: VReg; readonly field: CtxField }
+    /**
+     * `dst` = the low half of `src`, by way of the stack, so that the verifier forgets where it came from: an offset that is
+     * added to a pointer must be known exactly, and with it all that it was computed from, on every path.
+     */
+    | { readonly op: "forget"; readonly dst: VReg; readonly src: VReg; readonly slot: Slot }
     /** Address of byte `off` of the one-entry array map's value, an immediate. */
     | { readonly op: "map_value"; readonly dst: VReg; readonly map: string; readonly off: number }
     /**

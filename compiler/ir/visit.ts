@@ -17,6 +17,7 @@ export const usesOf = (inst: Inst): readonly VReg[] => {
     case "alu":
       return regs(inst.a, inst.b);
     case "swap":
+    case "forget":
       return [inst.src];
     case "load":
       return regs(inst.base);
@@ -98,7 +99,8 @@ export const substitute = (inst: Inst, f: Substitution): Inst => {
       return { ...inst, src: operand(f, inst.src) };
     case "alu":
       return { ...inst, a: operand(f, inst.a), b: operand(f, inst.b) };
-    case "swap": {
+    case "swap":
+    case "forget": {
       const src = asReg(f, inst.src);
       return src === inst.src ? inst : { ...inst, src };
     }

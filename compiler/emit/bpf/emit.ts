@@ -21,6 +21,7 @@ const slotsOf = (program: Program): readonly Slot[] => {
   for (const block of program.blocks)
     for (const inst of block.body) {
       if ("base" in inst && isSlot(inst.base)) slots.set(inst.base.slot, inst.base);
+      if (inst.op === "forget") slots.set(inst.slot.slot, inst.slot);
       if (inst.op !== "call") continue;
       for (const arg of inst.args) if (typeof arg === "object" && isSlotArg(arg)) slots.set(arg.at.slot, arg.at);
     }

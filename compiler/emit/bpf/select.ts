@@ -188,6 +188,10 @@ class Selector {
       case "swap":
         this.copy(inst.dst.id, inst.src);
         return this.add({ op: "swap", bits: inst.bits, dst: inst.dst.id });
+      case "forget":
+        // Not at the start of an 8-byte word: there the verifier would remember the register.
+        this.add({ op: "store", size: "u32", base: inst.slot, off: 4, src: { reg: inst.src.id } });
+        return this.add({ op: "load", size: "u32", dst: inst.dst.id, base: inst.slot, off: 4 });
       case "load": {
         const base = isReg(inst.base) ? inst.base.id : inst.base;
         return this.add({ op: "load", size: inst.size, dst: inst.dst.id, base, off: inst.off });

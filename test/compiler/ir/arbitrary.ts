@@ -152,7 +152,7 @@ export const build = (recipe: Recipe): Program => {
       case "alu":
         return alu(s);
       case "swap":
-        return b.mov(reg(s.dst), b.swap(s.bits, reg(s.src)));
+        return b.mov(reg(s.dst), s.bits === 64 ? b.forgotten(reg(s.src)) : b.swap(s.bits, reg(s.src)));
       case "copy":
         return b.mov(reg(s.dst), operand(s.src));
       case "packet":

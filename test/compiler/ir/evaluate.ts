@@ -152,6 +152,8 @@ class Evaluator {
         const swapped = BigInt.asUintN(64, BigInt(evalSwap(inst.bits, this.scalar(inst.src))));
         return void this.regs.set(inst.dst.id, swapped);
       }
+      case "forget":
+        return void this.regs.set(inst.dst.id, this.scalar(inst.src) & 0xffff_ffffn);
       case "load":
         return void this.regs.set(inst.dst.id, this.get(inst.size, this.memory(inst.base, inst.off, inst.size)));
       case "store":
