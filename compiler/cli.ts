@@ -7,6 +7,7 @@ import { addCompile } from "./cli/compile.js";
 import { addParseFlows } from "./cli/parse-flows.js";
 import { addParseGroups } from "./cli/parse-groups.js";
 import { addParseMeters } from "./cli/parse-meters.js";
+import { addPrintMessage } from "./cli/print-message.js";
 import { addReplay } from "./cli/replay.js";
 import { addTrace } from "./cli/trace.js";
 import type { MakeReplayEngine } from "./replay/engine.js";
@@ -26,6 +27,7 @@ export const addCompilerCommands = (
   addParseFlows(program, io);
   addParseGroups(program, io);
   addParseMeters(program, io);
+  addPrintMessage(program, io);
   addReplay(program, io, engines);
   addTrace(program, io);
 };

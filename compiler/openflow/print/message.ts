@@ -1,0 +1,300 @@
+// OpenFlow messages in text, to the character as `ovs-ofctl ofp-print` writes them.
+
+import { NotSupportedError } from "ebpf-assembler";
+import { read16, read32 } from "../../packet/words.js";
+import { fromBytes } from "../big-endian.js";
+import { portToText } from "../ports.js";
+import { DEFAULT_PRIORITY, PORT, type Action } from "../types.js";
+import { errorName, OpenFlowError, type ErrorCode } from "../wire/errors.js";
+import {
+  decodeFlowMod,
+  decodeFlowRemoved,
+  decodeFlowRequest,
+  minorOf,
+  type WireFlowMod,
+} from "../wire/flow-message.js";
+import { MATCH_10_BYTES } from "../wire/fixed-match.js";
+import { formatFields } from "../wire/match-text.js";
+import { decodeMessage, HEADER_BYTES, type Message, type MessageKind } from "../wire/message.js";
+import { formatActions } from "./actions.js";
+import { formatMatch } from "./match.js";
+import { formatMatch10 } from "./match10.js";
+import { hexPadded } from "./values.js";
+
+export interface MessageFormat {
+  /** Reads actions of OpenFlow 1.0, or instructions of later versions. Absent: messages with actions are not printed. */
+  readonly readActions?: (bytes: Uint8Array, minor: number) => readonly Action[];
+  /** As `ovs-ofctl -m`: from 2 on the payload of echoes, from 3 on matches as they stand on the wire. Default: 4. */
+  readonly verbosity?: number;
+}
+
+/** Sixteen bytes a line: offset, digits, characters. */
+export const hexDump = (bytes: Uint8Array): string => {
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 16) {
+    const line = bytes.subarray(at, at + 16);
+    let digits = "";
+    let characters = "";
+    for (let i = 0; i < 16; i++) {
+      const byte = line[i];
+      digits += byte === undefined ? "   " : `${byte.toString(16).padStart(2, "0")}${i === 7 ? "-" : " "}`;
+      characters += byte === undefined ? " " : byte >= 32 && byte < 127 ? String.fromCharCode(byte) : ".";
+    }
+    text += `${at.toString(16).padStart(8, "0")}  ${digits}|${characters}|\n`;
+  }
+  return text;
+};
+
+const versionText = (version: number): string =>
+  version === 1 ? "" : version <= 6 ? ` (OF1.${version - 1})` : ` (OF ${hexPadded(version, 2)})`;
+
+const VERSION_BITMAP = 1;
+
+/** Versions that a hello lists, and whether everything in it was understood. */
+const helloVersions = (version: number, body: Uint8Array): { readonly versions: number[]; readonly ok: boolean } => {
+  let versions = Array.from({ length: version }, (_, i) => i + 1);
+  let ok = true;
+  for (let at = 0; at < body.length;) {
+    const left = body.length - at;
+    const length = left < 4 ? 0 : read16(body, at + 2);
+    const padded = (length + 7) & ~7;
+    if (length < 4 || padded > left) return { versions, ok: false };
+    const bits = length >= 8 ? read32(body, at + 4) : 0;
+    const listed = Array.from({ length: 31 }, (_, i) => i + 1).filter((i) => ((bits >>> i) & 1) !== 0);
+    if (read16(body, at) === VERSION_BITMAP && listed.length > 0) versions = listed;
+    else ok = false;
+    at += padded;
+  }
+  return { versions, ok };
+};
+
+const VENDOR_ERROR_TYPE = 0xb0c2;
+const EXPERIMENTER_TYPE = 0xffff;
+
+/** The error of an error message, and the bytes that follow it. */
+const errorOf = (body: Uint8Array): { readonly code: ErrorCode; readonly payload: Uint8Array } | undefined => {
+  const [type, code] = [read16(body, 0), read16(body, 2)];
+  if (type === VENDOR_ERROR_TYPE && code === 0) {
+    if (body.length < 12) return undefined;
+    const vendor = { kind: "vendor", vendor: read32(body, 4), type: read16(body, 8), code: read16(body, 10) } as const;
+    return { code: vendor, payload: body.subarray(12) };
+  }
+  if (type === EXPERIMENTER_TYPE) {
+    if (body.length < 8) return undefined;
+    return { code: { kind: "experimenter", vendor: read32(body, 4), code }, payload: body.subarray(8) };
+  }
+  return { code: { kind: "standard", type, code }, payload: body.subarray(4) };
+};
+
+/** Printable characters as they are, others escaped as C does. */
+const printable = (bytes: Uint8Array): string =>
+  Array.from(bytes, (byte) =>
+    byte < 32 || byte > 126 || byte === 34 || byte === 92
+      ? `\\${byte.toString(8).padStart(3, "0")}`
+      : String.fromCharCode(byte),
+  ).join("");
+
+const durationText = (s: number, ns: number): string => {
+  if (ns === 0) return `${s}s`;
+  const isMs = ns % 1_000_000 === 0;
+  const digits = isMs ? String(ns / 1_000_000).padStart(3, "0") : String(ns).padStart(9, "0").replace(/0+$/, "");
+  return `${s}.${digits}s`;
+};
+
+const FRAGMENTS = ["normal", "drop", "reassemble", "nx-match"] as const;
+const INVALID_TTL = 4;
+
+const CAPABILITIES: readonly (readonly [bit: number, name: string])[] = [
+  [0x001, "FLOW_STATS"],
+  [0x002, "TABLE_STATS"],
+  [0x004, "PORT_STATS"],
+  [0x008, "GROUP_STATS"],
+  [0x020, "IP_REASM"],
+  [0x040, "QUEUE_STATS"],
+  [0x100, "PORT_BLOCKED"],
+  [0x200, "BUNDLES"],
+  [0x400, "FLOW_MONITORING"],
+];
+const SINCE_14 = 0x600;
+
+const ROLES = ["nochange", "equal", "primary", "secondary"] as const;
+const NX_ROLES = ["equal", "primary", "secondary"] as const;
+const NO_GENERATION = 0xffffffffffffffffn;
+
+const badRole = (role: number): OpenFlowError =>
+  new OpenFlowError("OFPRRFC_BAD_ROLE", `Cannot take role ${role}: there is no such role`);
+
+const REASONS = ["idle", "hard", "delete", "group_delete", "meter_delete", "eviction"] as const;
+
+const COMMAND_WORDS = {
+  add: "ADD",
+  modify: "MOD",
+  modify_strict: "MOD_STRICT",
+  delete: "DEL",
+  delete_strict: "DEL_STRICT",
+} as const;
+
+const actionsText = (mod: WireFlowMod, message: Message, { readActions }: MessageFormat): string => {
+  if (mod.actions.length === 0) return formatActions([]);
+  if (readActions === undefined) {
+    throw new NotSupportedError(`Reading actions of ${message.row.name} with ${mod.actions.length} bytes of them`);
+  }
+  return formatActions(readActions(mod.actions, minorOf(message)));
+};
+
+const flowMod: Print = (message, format) => {
+  const mod = decodeFlowMod(message);
+  const onWire = (format.verbosity ?? DEFAULT_VERBOSITY) >= 3;
+  const { kind } = message.row;
+  const raw =
+    onWire && kind === "flow_mod_10"
+      ? formatMatch10(message.body.subarray(0, MATCH_10_BYTES), format.verbosity ?? DEFAULT_VERBOSITY)
+      : onWire && kind === "flow_mod_nx"
+        ? formatFields(message.body.subarray(32, 32 + read16(message.body, 24)))
+        : undefined;
+  const match = raw ?? formatMatch(mod.match, { priority: mod.priority });
+  return [
+    ` ${COMMAND_WORDS[mod.command]}`,
+    ...(mod.table === 0 ? [] : [`table:${mod.table}`]),
+    ...(match === "" ? [] : [match]),
+    ...(mod.newCookie === undefined || mod.newCookie === 0n ? [] : [`cookie:${hexPadded(mod.newCookie, 1)}`]),
+    ...(mod.cookie.mask === 0n ? [] : [`cookie:${hexPadded(mod.cookie.value, 1)}/${hexPadded(mod.cookie.mask, 1)}`]),
+    ...(mod.idleTimeout === 0 ? [] : [`idle:${mod.idleTimeout}`]),
+    ...(mod.hardTimeout === 0 ? [] : [`hard:${mod.hardTimeout}`]),
+    ...(mod.importance === 0 ? [] : [`importance:${mod.importance}`]),
+    ...(raw === undefined || mod.priority === DEFAULT_PRIORITY ? [] : [`pri:${mod.priority}`]),
+    ...(mod.buffer === undefined ? [] : [`buf:${hexPadded(mod.buffer, 1)}`]),
+    ...(mod.outPort === PORT.NONE ? [] : [`out_port:${portToText(mod.outPort)}`]),
+    ...mod.flags,
+    `actions=${actionsText(mod, message, format)}`,
+  ].join(" ");
+};
+
+const flowRemoved: Print = (message) => {
+  const gone = decodeFlowRemoved(message);
+  return [
+    ` ${formatMatch(gone.match, { priority: gone.priority })}`,
+    `reason=${REASONS[gone.reason] ?? gone.reason}`,
+    ...(gone.table === undefined ? [] : [`table_id=${gone.table}`]),
+    ...(gone.cookie === 0n ? [] : [`cookie:${hexPadded(gone.cookie, 1)}`]),
+    `duration${durationText(gone.durationS, gone.durationNs)}`,
+    `idle${gone.idleTimeout}`,
+    ...(gone.hardTimeout === 0 ? [] : [`hard${gone.hardTimeout}`]),
+    `pkts${gone.packets} bytes${gone.bytes}\n`,
+  ].join(" ");
+};
+
+const flowRequest: Print = (message) => {
+  const { table, outPort, match } = decodeFlowRequest(message);
+  const where = table === undefined ? "" : ` table=${table}`;
+  const to = outPort === PORT.NONE ? "" : ` out_port=${portToText(outPort)}`;
+  return `${where}${to} ${formatMatch(match)}`;
+};
+
+type Print = (message: Message, format: MessageFormat) => string;
+
+const DEFAULT_VERBOSITY = 4;
+
+const PRINT: Readonly<Record<MessageKind, Print>> = {
+  hello: ({ header, body }) => {
+    const { versions, ok } = helloVersions(header.version, body);
+    const list = versions.map((version) => hexPadded(version, 2)).join(", ");
+    if (ok) return `\n version bitmap: ${list}`;
+    const whole = new Uint8Array(HEADER_BYTES + body.length);
+    whole.set([header.version, header.type, whole.length >>> 8, whole.length & 0xff]);
+    for (let i = 0; i < 4; i++) whole[4 + i] = header.xid >>> (24 - 8 * i);
+    whole.set(body, HEADER_BYTES);
+    return `\n version bitmap: ${list}\n unknown data in hello:\n${hexDump(whole)}`;
+  },
+  error: (message, format) => {
+    const found = errorOf(message.body);
+    const name = found === undefined ? undefined : errorName(found.code, minorOf(message));
+    if (found === undefined || name === undefined) {
+      throw new OpenFlowError("OFPBRC_BAD_LEN", "Cannot read an error: there is no such type and code");
+    }
+    const isHello = name === "OFPHFC_INCOMPATIBLE" || name === "OFPHFC_EPERM";
+    return ` ${name}\n${isHello ? printable(found.payload) : formatMessage(found.payload, { ...format, verbosity: 1 })}`;
+  },
+  echo: ({ body }, { verbosity = DEFAULT_VERBOSITY }) =>
+    ` ${body.length} bytes of payload\n${verbosity > 1 ? hexDump(body) : ""}`,
+  empty: () => "",
+  config: ({ header, row, body }) => {
+    const flags = read16(body, 0);
+    const hasTtl = header.version < 4;
+    const known = FRAGMENTS.length - 1 + (hasTtl ? INVALID_TTL : 0);
+    if (row.name === "OFPT_SET_CONFIG" && (flags & ~known) !== 0) {
+      throw new OpenFlowError("OFPSCFC_BAD_FLAGS", `Cannot use flags 0x${flags.toString(16)}: some are unknown`);
+    }
+    const ttl = hasTtl && (flags & INVALID_TTL) !== 0 ? " invalid_ttl_to_controller" : "";
+    return ` frags=${FRAGMENTS[flags & 3]!}${ttl} miss_send_len=${read16(body, 2)}\n`;
+  },
+  features: ({ header, body }) => {
+    const bits = read32(body, 16);
+    const known = CAPABILITIES.filter(([bit]) => (bits & bit) !== 0 && ((bit & SINCE_14) === 0 || header.version >= 5));
+    // OVS has its own order: group statistics come after those of ports.
+    const names = known.map(([, name]) => name);
+    const auxiliary = body[13] === 0 ? "" : `, auxiliary_id:${body[13]}`;
+    return (
+      ` dpid:${fromBytes(body.subarray(0, 8)).toString(16).padStart(16, "0")}\n` +
+      `n_tables:${body[12]}, n_buffers:${read32(body, 8)}${auxiliary}\n` +
+      `capabilities: ${names.length === 0 ? "0" : names.join(" ")}\n`
+    );
+  },
+  role: ({ row, body }) => {
+    const role = read32(body, 0);
+    if (role >= ROLES.length) throw badRole(role);
+    const generation = fromBytes(body.subarray(8, 16));
+    // A request that changes nothing has none.
+    const isRequest = row.name === "OFPT_ROLE_REQUEST";
+    const hasGeneration = generation !== NO_GENERATION && !(isRequest && role === 0);
+    return ` role=${ROLES[role]!}${hasGeneration ? ` generation_id=${generation}` : ""}`;
+  },
+  nx_role: ({ body }) => {
+    const role = read32(body, 0);
+    if (role >= NX_ROLES.length) throw badRole(role);
+    return ` role=${NX_ROLES[role]!}`;
+  },
+  flow_mod_10: flowMod,
+  flow_mod_nx: flowMod,
+  flow_mod_11: flowMod,
+  flow_removed_10: flowRemoved,
+  flow_removed_nx: flowRemoved,
+  flow_removed_11: flowRemoved,
+  flow_request_10: flowRequest,
+  flow_request_nx: flowRequest,
+  flow_request_11: flowRequest,
+};
+
+const endLine = (text: string): string => (text === "" || text.endsWith("\n") ? text : `${text}\n`);
+
+/** What is wrong with the length of a message; undefined if nothing. */
+const lengthProblem = (bytes: Uint8Array): string | undefined => {
+  if (bytes.length === 0) return "OpenFlow message is empty\n";
+  if (bytes.length < HEADER_BYTES) return `OpenFlow packet too short (only ${bytes.length} bytes):\n`;
+  const length = read16(bytes, 2);
+  if (length < bytes.length) return `(***only uses ${length} bytes out of ${bytes.length}***)\n`;
+  return length > bytes.length ? `(***truncated to ${bytes.length} bytes from ${length}***)\n` : undefined;
+};
+
+/**
+ * A message in OVS's text, ending in a line feed. What a switch would refuse is said with the name of the error and a dump.
+ *
+ * @throws {@link NotSupportedError} for a message that OVS prints and we do not
+ */
+export const formatMessage = (bytes: Uint8Array, format: MessageFormat = {}): string => {
+  const problem = lengthProblem(bytes);
+  if (problem !== undefined) return problem + hexDump(bytes);
+  let head = "";
+  let text: string;
+  try {
+    const message = decodeMessage(bytes);
+    const { version, xid } = message.header;
+    head = `${message.row.name}${versionText(version)} (xid=${hexPadded(xid, 1)}):`;
+    text = head;
+    text += PRINT[message.row.kind](message, format).replace(/ $/, "");
+  } catch (error) {
+    if (!(error instanceof OpenFlowError)) throw error;
+    return `${head === "" ? "" : `${head} `}***decode error: ${error.error}***\n${hexDump(bytes)}`;
+  }
+  return endLine(text) + ((format.verbosity ?? DEFAULT_VERBOSITY) >= 5 ? hexDump(bytes) : "");
+};

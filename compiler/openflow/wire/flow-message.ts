@@ -1,0 +1,272 @@
+// Messages about flows: flow mods, flow removed, requests for flow statistics, in the forms of OpenFlow 1.0, of Nicira and
+// of OpenFlow 1.1 and later.
+
+import { fromBytes } from "../big-endian.js";
+import { etherType, matchesField } from "../field-access.js";
+import type { MinorVersion } from "../fields.js";
+import { foreignAddress, normalizeMatch } from "../normalize.js";
+import { MAX_PORTS } from "../ports.js";
+import { read16, read32 } from "../../packet/words.js";
+import type { FlowCommand } from "../parse/flows.js";
+import type { FlowFlag, Match } from "../types.js";
+import { decodeNxm, decodeOxm, type DecodedMatch } from "./decode-match.js";
+import type { CookieMatch } from "./encode-match.js";
+import { OpenFlowError } from "./errors.js";
+import { decodeMatch10, decodeMatch11, MATCH_10_BYTES, MATCH_11_BYTES, MATCH_TYPE_STANDARD } from "./fixed-match.js";
+import type { Message } from "./message.js";
+
+/** A flow mod but for its actions. */
+export interface WireFlowMod {
+  readonly command: FlowCommand;
+  readonly table: number;
+  readonly match: Match;
+  readonly priority: number;
+  /** Absent = none is set. */
+  readonly newCookie?: bigint;
+  readonly cookie: CookieMatch;
+  readonly idleTimeout: number;
+  readonly hardTimeout: number;
+  readonly importance: number;
+  /** Packet that waits in the switch; absent = none. */
+  readonly buffer?: number;
+  readonly outPort: number;
+  readonly flags: readonly FlowFlag[];
+  /** Actions of OpenFlow 1.0, instructions of later versions. */
+  readonly actions: Uint8Array;
+}
+
+const COMMANDS: readonly FlowCommand[] = ["add", "modify", "modify_strict", "delete", "delete_strict"];
+const NO_COOKIE = 0xffffffffffffffffn;
+const NO_BUFFER = 0xffffffff;
+const ALL_TABLES = 0xff;
+
+const cookieAt = (b: Uint8Array, at: number): bigint => fromBytes(b.subarray(at, at + 8));
+
+const port16 = (port: number): number => (port < MAX_PORTS ? port : port + 0xffff0000);
+
+/** @throws {@link OpenFlowError} OFPBAC_BAD_OUT_PORT */
+const port32 = (port: number): number => {
+  if (port < MAX_PORTS || port >= 0xffffff00) return port;
+  throw new OpenFlowError("OFPBAC_BAD_OUT_PORT", `Cannot use port 0x${port.toString(16)}: there is no such port`);
+};
+
+/** A match of OpenFlow 1.1 or later, and the bytes behind it. @throws {@link OpenFlowError} */
+export const pullMatch = (b: Uint8Array): { readonly match: Match; readonly rest: Uint8Array } => {
+  if (b.length >= 4 && read16(b, 0) === MATCH_TYPE_STANDARD) {
+    if (read16(b, 2) !== MATCH_11_BYTES || b.length < MATCH_11_BYTES) {
+      throw new OpenFlowError("OFPBMC_BAD_LEN", `Cannot read a match: want ${MATCH_11_BYTES} bytes`);
+    }
+    return { match: decodeMatch11(b), rest: b.subarray(MATCH_11_BYTES) };
+  }
+  const { match, size } = decodeOxm(b);
+  return { match, rest: b.subarray(size) };
+};
+
+interface Flag {
+  readonly flag: FlowFlag;
+  readonly bit: number;
+  /** Minor versions, both included. */
+  readonly since: number;
+}
+
+const FLAGS: readonly Flag[] = [
+  { flag: "send_flow_rem", bit: 1, since: 0 },
+  { flag: "check_overlap", bit: 2, since: 0 },
+  { flag: "reset_counts", bit: 4, since: 2 },
+  { flag: "no_packet_counts", bit: 8, since: 3 },
+  { flag: "no_byte_counts", bit: 16, since: 3 },
+];
+
+/** OpenFlow 1.0's flag for entries that work without a controller; read and forgotten. */
+const decodeFlags = (bits: number, minor: number): FlowFlag[] => {
+  const known = FLAGS.filter(({ since }) => since <= minor);
+  const left = known.reduce((rest, { bit }) => rest & ~bit, bits);
+  if (left !== 0) {
+    throw new OpenFlowError(
+      "OFPFMFC_BAD_FLAGS",
+      `Cannot use flags 0x${bits.toString(16)}: 0x${left.toString(16)} are unknown`,
+    );
+  }
+  return known.filter(({ bit }) => (bits & bit) !== 0).map(({ flag }) => flag);
+};
+
+const commandOf = (number: number): FlowCommand => {
+  const command = COMMANDS[number];
+  if (command === undefined) {
+    throw new OpenFlowError(
+      "OFPFMFC_BAD_COMMAND",
+      `Cannot do flow command ${number}: want 0 to ${COMMANDS.length - 1}`,
+    );
+  }
+  return command;
+};
+
+/** Addresses of connections are of the packet's kind. */
+const checkAddresses = (match: Match): void => {
+  const field = foreignAddress(match);
+  if (field === undefined || !matchesField(match, field)) return;
+  const type = etherType(match.value).toString(16);
+  throw new OpenFlowError("OFPBAC_MATCH_INCONSISTENT", `Cannot match ${field} in packets of type 0x${type}`);
+};
+
+/** What the forms of OpenFlow 1.0 and of Nicira have in common, from the command on. */
+const decodeBase10 = (b: Uint8Array, at: number) => ({
+  command: b[at + 1]!,
+  table: b[at]!,
+  idleTimeout: read16(b, at + 2),
+  hardTimeout: read16(b, at + 4),
+  importance: 0,
+  ...(read32(b, at + 8) === NO_BUFFER ? {} : { buffer: read32(b, at + 8) }),
+  outPort: port16(read16(b, at + 12)),
+});
+
+type Decoded = Omit<WireFlowMod, "command" | "flags"> & { readonly command: number; readonly flags: number };
+
+const cookieOf = (cookie: bigint) => (cookie === NO_COOKIE ? {} : { newCookie: cookie });
+
+const decode10 = (b: Uint8Array): Decoded => {
+  const match = decodeMatch10(b);
+  normalizeMatch(match);
+  const isExact = (read32(b, 0) & 0x3fffff) === 0;
+  const at = MATCH_10_BYTES + 8;
+  return {
+    ...decodeBase10(b, at),
+    match,
+    priority: isExact ? 0xffff : read16(b, at + 6),
+    ...cookieOf(cookieAt(b, MATCH_10_BYTES)),
+    cookie: { value: 0n, mask: 0n },
+    flags: read16(b, at + 14),
+    actions: b.subarray(at + 16),
+  };
+};
+
+const NO_COOKIE_MATCH: CookieMatch = { value: 0n, mask: 0n };
+
+const decodeNx = (b: Uint8Array): Decoded => {
+  const length = read16(b, 24);
+  const { match, cookie = NO_COOKIE_MATCH }: DecodedMatch = decodeNxm(b, 32, length, { cookies: true });
+  if (b[9] === 0 && cookie.mask !== 0n) {
+    throw new OpenFlowError("NXBRC_NXM_INVALID", "Cannot add a flow with a match on cookies: want a cookie alone");
+  }
+  return {
+    ...decodeBase10(b, 8),
+    match,
+    priority: read16(b, 14),
+    ...cookieOf(cookieAt(b, 0)),
+    cookie,
+    flags: read16(b, 22),
+    actions: b.subarray(32 + ((length + 7) & ~7)),
+  };
+};
+
+const decode11 = (b: Uint8Array, minor: number): Decoded => {
+  const { match, rest } = pullMatch(b.subarray(40));
+  const command = b[17]!;
+  const table = b[16]!;
+  const [cookie, mask] = [cookieAt(b, 0), cookieAt(b, 8)];
+  const changes = minor === 1 && (command === 1 || command === 2) && mask === 0n;
+  const sets = command === 0 || changes;
+  const deletes = command === 3 || command === 4;
+  if (table === ALL_TABLES && (minor === 1 || !deletes)) {
+    throw new OpenFlowError("OFPFMFC_BAD_TABLE_ID", "Cannot use all tables: only deleting can");
+  }
+  return {
+    command,
+    table,
+    match,
+    priority: read16(b, 22),
+    ...(sets ? cookieOf(cookie) : {}),
+    cookie: sets ? NO_COOKIE_MATCH : { value: cookie, mask },
+    idleTimeout: read16(b, 18),
+    hardTimeout: read16(b, 20),
+    importance: minor >= 4 && command === 0 ? read16(b, 38) : 0,
+    ...(read32(b, 24) === NO_BUFFER ? {} : { buffer: read32(b, 24) }),
+    outPort: port32(read32(b, 28)),
+    flags: read16(b, 36),
+    actions: rest,
+  };
+};
+
+/** Minor version of a message of OpenFlow 1.0 to 1.5. */
+export const minorOf = ({ header }: Message): MinorVersion => Math.min(header.version - 1, 5) as MinorVersion;
+
+/** Reads a flow mod, its actions left as bytes. @throws {@link OpenFlowError} */
+export const decodeFlowMod = (message: Message): WireFlowMod => {
+  const { row, body } = message;
+  const minor = minorOf(message);
+  const mod =
+    row.kind === "flow_mod_10" ? decode10(body) : row.kind === "flow_mod_nx" ? decodeNx(body) : decode11(body, minor);
+  checkAddresses(mod.match);
+  return { ...mod, command: commandOf(mod.command), flags: decodeFlags(mod.flags, minor) };
+};
+
+/** A flow that is gone, as the switch tells it. */
+export interface WireFlowRemoved {
+  readonly match: Match;
+  readonly priority: number;
+  readonly cookie: bigint;
+  readonly reason: number;
+  /** Absent where the message does not say it. */
+  readonly table?: number;
+  readonly durationS: number;
+  readonly durationNs: number;
+  readonly idleTimeout: number;
+  readonly hardTimeout: number;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+/** Reads a flow-removed message. @throws {@link OpenFlowError} */
+export const decodeFlowRemoved = ({ row, body: b }: Message): WireFlowRemoved => {
+  const is10 = row.kind === "flow_removed_10";
+  const from = is10 ? MATCH_10_BYTES : 0;
+  const common = {
+    cookie: cookieAt(b, from),
+    priority: read16(b, from + 8),
+    reason: b[from + 10]!,
+    durationS: read32(b, from + 12),
+    durationNs: read32(b, from + 16),
+    idleTimeout: read16(b, from + 20),
+    hardTimeout: row.kind === "flow_removed_11" ? read16(b, from + 22) : 0,
+    packets: cookieAt(b, from + 24),
+    bytes: cookieAt(b, from + 32),
+  };
+  if (is10) return { ...common, match: decodeMatch10(b) };
+  const table = b[11]!;
+  if (row.kind === "flow_removed_11") {
+    const { match } = pullMatch(b.subarray(40));
+    return table === ALL_TABLES ? { ...common, match } : { ...common, match, table };
+  }
+  const length = read16(b, 22);
+  const { match } = decodeNxm(b, 40, length);
+  if (40 + ((length + 7) & ~7) !== b.length) {
+    throw new OpenFlowError("OFPBRC_BAD_LEN", "Cannot read NXT_FLOW_REMOVED: bytes follow its match");
+  }
+  return table === 0 ? { ...common, match } : { ...common, match, table: table - 1 };
+};
+
+/** Which flows statistics are asked of. */
+export interface WireFlowRequest {
+  readonly match: Match;
+  /** Absent = all. */
+  readonly table?: number;
+  readonly outPort: number;
+}
+
+/** Reads a request for statistics of flows. @throws {@link OpenFlowError} */
+export const decodeFlowRequest = ({ row, body: b }: Message): WireFlowRequest => {
+  const within = (table: number) => (table === ALL_TABLES ? {} : { table });
+  if (row.kind === "flow_request_10") {
+    return { match: decodeMatch10(b), ...within(b[40]!), outPort: port16(read16(b, 42)) };
+  }
+  if (row.kind === "flow_request_11") {
+    const outPort = port32(read32(b, 4));
+    return { match: pullMatch(b.subarray(32)).match, ...within(b[0]!), outPort };
+  }
+  const length = read16(b, 2);
+  const { match } = decodeNxm(b, 8, length, { cookies: true });
+  if (8 + ((length + 7) & ~7) !== b.length) {
+    throw new OpenFlowError("OFPBRC_BAD_LEN", "Cannot read a request for flows: bytes follow its match");
+  }
+  return { match, ...within(b[4]!), outPort: port16(read16(b, 0)) };
+};
