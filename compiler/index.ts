@@ -7,6 +7,7 @@ export * from "./cli.js";
 export * from "./datapath/abi.js";
 export * from "./datapath/compile.js";
 export * from "./datapath/key.js";
+export { LimitError } from "./datapath/limits.js";
 export * from "./datapath/mask.js";
 export * from "./datapath/offload.js";
 export * from "./datapath/plan.js";

@@ -120,8 +120,9 @@ const formatStatus = (s: InterfaceStatus): string => {
   const head = `${s.interface} (index ${s.ifindex}, ${s.isUp ? "up" : "down"})`;
   if (s.programs.length === 0) return `${head}: nothing attached\n`;
   const lines = s.programs.map(
-    ({ hook, program, programId, isOurs }) =>
-      `  ${hook.padEnd(14)} program id ${programId}${program === "" ? "" : ` "${program}"`}, ${isOurs ? "ours" : "foreign"}\n`,
+    ({ hook, program, programId, verifiedInsns, isOurs }) =>
+      `  ${hook.padEnd(14)} program id ${programId}${program === "" ? "" : ` "${program}"`}, ${isOurs ? "ours" : "foreign"}` +
+      `${verifiedInsns === 0 ? "" : `, ${verifiedInsns} steps of the verifier`}\n`,
   );
   return `${head}:\n${lines.join("")}`;
 };

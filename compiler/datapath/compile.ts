@@ -20,6 +20,7 @@ import { MAX_METERS, METER_SLOT } from "../pipeline/meter-table.js";
 import { emitShape, needsOf } from "./actions.js";
 import { CONTROL, MAPS, OVS_PACKET_CMD, SHAPE_DROP } from "./abi.js";
 import type { Emit } from "./emit.js";
+import { emitWithinLimits } from "./limits.js";
 import { emitLookup } from "./lookup.js";
 import { emitParser } from "./parse.js";
 import type { DatapathPlan } from "./plan.js";
@@ -162,7 +163,7 @@ export const compileMain = (plan: DatapathPlan, hook: Hook): ObjectSpec => {
   return {
     license: "GPL",
     maps: datapathMaps(plan).filter(({ name }) => !unused.includes(name)),
-    programs: [emitProgram(runPasses(buildMain(plan, hook)), TARGETS[hook])],
+    programs: [emitWithinLimits(plan, runPasses(buildMain(plan, hook)), TARGETS[hook])],
   };
 };
 
@@ -170,7 +171,7 @@ export const compileMain = (plan: DatapathPlan, hook: Hook): ObjectSpec => {
 export const compileDatapath = (plan: DatapathPlan, hooks: readonly Hook[] = HOOKS): ObjectSpec => {
   const programs: ProgramSpec[] = hooks.flatMap((hook) => [
     emitProgram(buildStub(hook), TARGETS[hook]),
-    emitProgram(runPasses(buildMain(plan, hook)), TARGETS[hook]),
+    emitWithinLimits(plan, runPasses(buildMain(plan, hook)), TARGETS[hook]),
   ]);
   return { license: "GPL", maps: datapathMaps(plan), programs };
 };

@@ -4,7 +4,7 @@
 // One program serves one port: the key's in_port is 0. The argument of an output is {@link NIC_OUTPUT}.
 
 import { type MapSpec, type ObjectSpec } from "ebpf-assembler";
-import { emitProgram } from "../emit/bpf/emit.js";
+import { stackBytes } from "../emit/bpf/cost.js";
 import { IrBuilder } from "../ir/builder.js";
 import type { Program } from "../ir/types.js";
 import { nestedActions, type Action } from "../openflow/action.js";
@@ -23,10 +23,10 @@ import { XDP } from "../targets/xdp.js";
 import { SHAPE_DROP } from "./abi.js";
 import { emitShape, needsOf } from "./actions.js";
 import type { Emit } from "./emit.js";
+import { emitWithinLimits } from "./limits.js";
 import { emitLookup } from "./lookup.js";
 import { emitParser } from "./parse.js";
 import type { DatapathPlan } from "./plan.js";
-import { stackBytes } from "./stack-bytes.js";
 
 const OUTPUTS = "drop, output:IN_PORT, output:LOCAL";
 
@@ -183,7 +183,7 @@ export const compileOffload = (sw: Switch, plan: DatapathPlan, profile: NicProfi
   const object: ObjectSpec = {
     license: "GPL",
     maps: nicMaps(plan, profile),
-    programs: [emitProgram(program, XDP)],
+    programs: [emitWithinLimits(plan, program, XDP)],
   };
   const stacks = new Map(object.programs.map((p) => [p.name, stackBytes(p)]));
   const refused = [...refusalsOfProgram(program, profile), ...refusalsOfObject(object, profile, stacks)];

@@ -1,12 +1,12 @@
 // What came out of compiling, for people and for --json.
 
 import type { ObjectSpec } from "ebpf-assembler";
+import { costOf, type VerifierCost } from "../emit/bpf/cost.js";
 import type { Hook } from "../ir/types.js";
 import { refusal } from "../pipeline/carriers.js";
 import { formatOdpActions } from "../pipeline/odp-text.js";
 import type { Switch } from "../pipeline/switch.js";
 import type { DatapathPlan } from "./plan.js";
-import { stackBytes } from "./stack-bytes.js";
 
 export interface Report {
   readonly hook: Hook | "offload";
@@ -27,7 +27,8 @@ export interface Report {
     readonly from: string;
     readonly slow?: string;
   }[];
-  readonly programs: readonly { readonly name: string; readonly instructions: number; readonly stackBytes: number }[];
+  /** What each program costs; steps of the verifier are a guess until a kernel has counted them (`load`, `status`). */
+  readonly programs: readonly (VerifierCost & { readonly name: string })[];
   readonly maps: readonly {
     readonly name: string;
     readonly type: string;
@@ -65,11 +66,7 @@ export const report = (sw: Switch, plan: DatapathPlan, hook: Hook | "offload", o
       ...(slow === undefined ? {} : { slow }),
     };
   }),
-  programs: object.programs.map((program) => ({
-    name: program.name,
-    instructions: program.code.length / 8,
-    stackBytes: stackBytes(program),
-  })),
+  programs: object.programs.map((program) => ({ name: program.name, ...costOf(program) })),
   maps: object.maps.map(({ name, type, keySize, valueSize, maxEntries }) => ({
     name,
     type,
@@ -91,7 +88,11 @@ export const formatReport = (r: Report): string => {
       (s) =>
         `actions ${s.actions}: ${s.slow === undefined ? `${s.argBytes} bytes of arguments` : `user space (${s.slow})`}, for ${s.from}`,
     ),
-    ...r.programs.map((p) => `program ${p.name}: ${p.instructions} instructions, ${p.stackBytes} bytes of stack`),
+    ...r.programs.map(
+      (p) =>
+        `program ${p.name}: ${p.instructions} instructions, ${p.stackBytes} bytes of stack, ` +
+        `about ${p.estimatedSteps} steps of the verifier, at most ${p.pendingJumps} jumps pending`,
+    ),
     ...r.maps.map((m) => `map ${m.name}: ${m.type}, ${m.keyBytes} + ${m.valueBytes} bytes, ${m.maxEntries} entries`),
     `look-ups of a cached packet: ${r.lookups.least} to ${r.lookups.most}`,
   ];

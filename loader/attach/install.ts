@@ -334,6 +334,8 @@ export interface HookEntry {
   readonly programId: number;
   /** "" when the program cannot be opened. */
   readonly program: string;
+  /** Steps that the verifier took when it was loaded; 0 where the kernel does not tell (before 5.16) or the program is gone. */
+  readonly verifiedInsns: number;
   /** Attached by {@link install}. */
   readonly isOurs: boolean;
 }
@@ -346,12 +348,12 @@ export interface InterfaceStatus {
   readonly programs: readonly HookEntry[];
 }
 
-const nameOf = (sys: Sys, id: number): string => {
+const factsOf = (sys: Sys, id: number): Pick<HookEntry, "program" | "verifiedInsns"> => {
   try {
     using program = Program.fromId(sys, id);
-    return program.name;
+    return { program: program.name, verifiedInsns: program.info.verifiedInsns };
   } catch (error) {
-    if (error instanceof SyscallError) return ""; // gone by now, or not ours to see
+    if (error instanceof SyscallError) return { program: "", verifiedInsns: 0 }; // gone by now, or not ours to see
     throw error;
   }
 };
@@ -378,7 +380,7 @@ export const statusOf = (sys: Sys, rtnl: Rtnl, name: string, bpffs: string = BPF
   const programs = found.map(([hook, programId]) => ({
     hook,
     programId,
-    program: nameOf(sys, programId),
+    ...factsOf(sys, programId),
     isOurs: programId === ours,
   }));
   return { interface: device.name, ifindex: device.index, isUp: device.isUp, programs };

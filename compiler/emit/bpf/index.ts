@@ -1,3 +1,4 @@
 // IR to BPF.
 
+export { costOf, VERIFIER_LIMITS, type VerifierCost } from "./cost.js";
 export { emitCode, emitProgram, type EmitOptions } from "./emit.js";

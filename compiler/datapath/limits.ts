@@ -1,0 +1,82 @@
+// Emits programs of a plan within what a kernel takes: one that is too large for stack, jumps or verifier is refused here, with
+// the flow that most of it is for, rather than by the kernel with a number.
+
+import { AssembleError, CompileError, type ExitCode, type Origin, type ProgramSpec } from "ebpf-assembler";
+import { costOf, VERIFIER_LIMITS, type VerifierCost } from "../emit/bpf/cost.js";
+import { emitProgram } from "../emit/bpf/emit.js";
+import { FrameError } from "../emit/bpf/frame.js";
+import type { Program } from "../ir/types.js";
+import type { Target } from "../targets/index.js";
+import type { DatapathPlan } from "./plan.js";
+
+/** Flows that compile to a program that no kernel takes. */
+export class LimitError extends CompileError {
+  override get exitCode(): ExitCode {
+    return 3;
+  }
+}
+
+const limitError = (problem: string, from: Origin | undefined, fits: string): LimitError =>
+  new LimitError([
+    {
+      file: from?.file ?? "flows",
+      line: from?.line ?? 1,
+      column: 1,
+      message: `${problem}${from === undefined ? "" : `, most of it for ${from.text}`}; what fits: ${fits}`,
+    },
+  ]);
+
+/** What takes most of the stack: the longest list of arguments or, if keys are longer, the mask with the longest. */
+const mostStack = ({ key, shapes, subtables }: DatapathPlan): Origin | undefined => {
+  const longest = shapes.reduce<DatapathPlan["shapes"][number] | undefined>(
+    (most, shape) => (most === undefined || shape.argsSize > most.argsSize ? shape : most),
+    undefined,
+  );
+  if (longest !== undefined && longest.argsSize >= key.size) return longest.from ?? { text: `actions ${longest.text}` };
+  return [...subtables].sort((a, b) => b.keySize - a.keySize)[0]?.from;
+};
+
+/** Where most instructions come from. */
+const mostCode = ({ code, lines }: ProgramSpec): Origin | undefined => {
+  const slots = new Map<string, { origin: Origin; n: number }>();
+  lines.forEach(({ insn, origin }, i) => {
+    const key = `${origin.file ?? ""}:${origin.line ?? 0}:${origin.text}`;
+    const sum = slots.get(key) ?? { origin, n: 0 };
+    sum.n += (lines[i + 1]?.insn ?? code.length / 8) - insn;
+    slots.set(key, sum);
+  });
+  return [...slots.values()].sort((a, b) => b.n - a.n)[0]?.origin;
+};
+
+/** Limits on what {@link costOf} counts, and what keeps a program below them. */
+const LIMITS = [
+  { of: "instructions", unit: "instructions", fits: "fewer masks and action lists" },
+  { of: "stackBytes", unit: "bytes of stack", fits: "matches on fewer fields, shorter action lists" },
+  { of: "pendingJumps", unit: "jumps kept by the verifier", fits: "fewer masks and action lists" },
+] as const satisfies readonly { of: keyof typeof VERIFIER_LIMITS & keyof VerifierCost; unit: string; fits: string }[];
+
+/**
+ * {@link emitProgram} of a plan's program.
+ * @throws {@link LimitError} naming the flow, for what a kernel would refuse
+ */
+export const emitWithinLimits = (plan: DatapathPlan, program: Program, target: Target): ProgramSpec => {
+  const spec = ((): ProgramSpec => {
+    try {
+      return emitProgram(program, target);
+    } catch (error) {
+      if (error instanceof FrameError)
+        throw limitError(error.message, mostStack(plan), "matches on fewer fields, shorter action lists");
+      if (error instanceof AssembleError) throw limitError(error.message, undefined, "fewer masks and action lists");
+      throw error;
+    }
+  })();
+  const cost = costOf(spec);
+  for (const { of, unit, fits } of LIMITS)
+    if (cost[of] > VERIFIER_LIMITS[of])
+      throw limitError(
+        `Program ${spec.name} needs ${cost[of]} ${unit}, want at most ${VERIFIER_LIMITS[of]}`,
+        mostCode(spec),
+        fits,
+      );
+  return spec;
+};

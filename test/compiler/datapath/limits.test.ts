@@ -1,0 +1,32 @@
+import assert from "node:assert/strict";
+import { CompileError } from "ebpf-assembler";
+import { compileDatapath, keyLayout, LimitError, plan, shape, type DatapathPlan, type DpAction } from "#compiler";
+
+const OUTPUT: DpAction = { kind: "output", port: 2 };
+const FROM = { text: "table=0,ip actions=…", file: "big.flows", line: 7 };
+
+const planOf = (nOutputs: number): DatapathPlan =>
+  plan({
+    key: keyLayout(new Set(["in_port", "dl_type", "dl_dst"] as const)),
+    shapes: [shape(2, [OUTPUT]), shape(3, new Array<DpAction>(nOutputs).fill(OUTPUT), FROM)],
+  });
+
+describe("compileDatapath() beyond what a kernel takes", () => {
+  it("names the flow, the limit and what fits when the stack does not suffice", () => {
+    // 100 outputs have 400 bytes of arguments, 200 have 800.
+    compileDatapath(planOf(100), ["tc"]);
+    assert.throws(
+      () => compileDatapath(planOf(200), ["tc"]),
+      (error) => {
+        assert.ok(error instanceof LimitError);
+        assert.ok(error instanceof CompileError);
+        assert.equal(error.exitCode, 3);
+        assert.match(
+          error.message,
+          /^big\.flows:7:1: .*main_tc.* need \d+ bytes, want at most 512; .*, most of it for table=0,ip actions=…; what fits: /,
+        );
+        return true;
+      },
+    );
+  });
+});
