@@ -92,7 +92,7 @@ export const ENCAP: Rows<"encap" | "decap" | "dec_nsh_ttl"> = {
       return `encap(${headerText(a.packetType)}${properties === "" ? "" : `(${properties})`})`;
     },
     check: (s, a) => {
-      s.packetType = a.packetType;
+      set(s.flow, "packet_type", a.packetType);
       if (a.packetType >>> 16 === NAMESPACE_ETHERTYPE) set(s.flow, "dl_type", a.packetType & 0xffff);
       const type = get(s.flow, "dl_type");
       if (type !== ETH_TYPE.IPV4 && type !== ETH_TYPE.IPV6) set(s.flow, "nw_proto", 0);
@@ -107,11 +107,11 @@ export const ENCAP: Rows<"encap" | "decap" | "dec_nsh_ttl"> = {
         ? "decap()"
         : `decap(packet_type(ns=${a.packetType >>> 16},type=${hex(a.packetType & 0xffff)}))`,
     check: (s) => {
-      if (s.packetType === PACKET_TYPE.ETHERNET) {
-        s.packetType = NAMESPACE_ETHERTYPE * 0x10000 + get(s.flow, "dl_type");
+      if (get(s.flow, "packet_type") === PACKET_TYPE.ETHERNET) {
+        set(s.flow, "packet_type", NAMESPACE_ETHERTYPE * 0x10000 + get(s.flow, "dl_type"));
       } else {
         // What is inside is known only when a packet comes.
-        s.packetType = PACKET_TYPE.UNKNOWN;
+        set(s.flow, "packet_type", PACKET_TYPE.UNKNOWN);
         set(s.flow, "dl_type", 0xffff);
       }
     },
@@ -122,7 +122,8 @@ export const ENCAP: Rows<"encap" | "decap" | "dec_nsh_ttl"> = {
     parse: { dec_nsh_ttl: () => ({ kind: "dec_nsh_ttl" }) },
     print: () => "dec_nsh_ttl",
     check: (s, a, { at }) => {
-      const ok = s.packetType === PACKET_TYPE.NSH || get(s.flow, "dl_type") === (PACKET_TYPE.NSH & 0xffff);
+      const ok =
+        get(s.flow, "packet_type") === PACKET_TYPE.NSH || get(s.flow, "dl_type") === (PACKET_TYPE.NSH & 0xffff);
       needsMatch(s, at, ok, a.kind, "nsh");
     },
     carry: since(3),

@@ -66,7 +66,7 @@ export const MPLS: Rows<"set_mpls_label" | "set_mpls_tc" | "set_mpls_ttl" | "dec
       parse: { push_mpls: ethertype("push_mpls") },
       print: (a) => `push_mpls:${hexPadded(a.ethertype, 4)}`,
       check: (s, a, { at }) => {
-        needsMatch(s, at, s.packetType === PACKET_TYPE.ETHERNET, a.kind, "an Ethernet packet");
+        needsMatch(s, at, get(s.flow, "packet_type") === PACKET_TYPE.ETHERNET, a.kind, "an Ethernet packet");
         set(s.flow, "dl_type", a.ethertype);
         // What is inside is out of reach now.
         set(s.flow, "nw_proto", 0);
@@ -78,7 +78,7 @@ export const MPLS: Rows<"set_mpls_label" | "set_mpls_tc" | "set_mpls_ttl" | "dec
       parse: { pop_mpls: ethertype("pop_mpls") },
       print: (a) => `pop_mpls:${hexPadded(a.ethertype, 4)}`,
       check: (s, a, { at }) => {
-        const ok = s.packetType === PACKET_TYPE.ETHERNET && isMpls(get(s.flow, "dl_type"));
+        const ok = get(s.flow, "packet_type") === PACKET_TYPE.ETHERNET && isMpls(get(s.flow, "dl_type"));
         needsMatch(s, at, ok, a.kind, "mpls");
         set(s.flow, "dl_type", a.ethertype);
       },

@@ -43,8 +43,6 @@ export interface Checked {
   readonly flow: FlowWords;
   /** The mask part of the match. */
   readonly mask: FlowWords;
-  /** {@link PACKET_TYPE} at this place. */
-  packetType: number;
   /** Table of the flow. */
   readonly table: number;
   /** Whether versions may be narrowed: not within an action set, whose order is not known. */

@@ -4,7 +4,7 @@
 import { checkPort } from "../actions/common.js";
 import type { Checked, LocatedAction, Outer } from "../actions/row.js";
 import { rowOf } from "../actions/table.js";
-import { PACKET_TYPE, type Action } from "../action.js";
+import { type Action } from "../action.js";
 import type { FieldName } from "../fields.js";
 import type { FlowWords } from "../flow.js";
 import { instructionOf, misplaced } from "../order.js";
@@ -88,23 +88,14 @@ const checkEach = (state: Checked, actions: readonly LocatedAction[]): void => {
   }
 };
 
-const stateOf = (
-  context: ParseContext,
-  flow: FlowWords,
-  mask: FlowWords,
-  packetType: number,
-  table: number,
-  narrows: boolean,
-): Checked => {
+const stateOf = (context: ParseContext, flow: FlowWords, mask: FlowWords, table: number, narrows: boolean): Checked => {
   const state: Checked = {
     context,
     flow,
     mask,
-    packetType,
     table,
     narrows,
-    nested: (actions, narrowsToo) =>
-      checkEach(stateOf(context, flow.slice(), mask, state.packetType, table, narrowsToo), actions),
+    nested: (actions, narrowsToo) => checkEach(stateOf(context, flow.slice(), mask, table, narrowsToo), actions),
   };
   return state;
 };
@@ -121,6 +112,6 @@ export const checkActions = (
   match: Match,
   table: number,
 ): void => {
-  checkEach(stateOf(context, match.value.slice(), match.mask, PACKET_TYPE.ETHERNET, table, true), actions);
+  checkEach(stateOf(context, match.value.slice(), match.mask, table, true), actions);
   context.requireVersion();
 };
