@@ -31,7 +31,7 @@ import { emitUpcall } from "./upcall.js";
 const PULL_BYTES = 192;
 
 /** At TC packet bytes may lie in pages: brings the headers into the linear part. */
-const pullHeaders = (e: Emit): void => {
+export const pullHeaders = (e: Emit): void => {
   const { b } = e;
   const linear = b.block("linear");
   const short = b.block("short_linear");
@@ -55,7 +55,7 @@ const pullHeaders = (e: Emit): void => {
 };
 
 /** Bytes for statistics: the whole packet with its tag, as OVS counts. */
-const countedBytes = (e: Emit): Emit["len"] =>
+export const countedBytes = (e: Emit): Emit["len"] =>
   e.b.hook === "tc" ? e.b.alu("add", e.b.alu("lsh", e.b.ctx("vlan_present"), 2), e.len, "bytes") : e.len;
 
 /** The main program of a plan in IR. */
@@ -110,7 +110,7 @@ export const buildMain = (plan: DatapathPlan, hook: Hook): Program => {
 };
 
 /** The stub: whatever the slot holds runs; an empty slot drops. */
-const buildStub = (hook: Hook): Program => {
+export const buildStub = (hook: Hook): Program => {
   const b = new IrBuilder(`stub_${hook}`, hook);
   const empty = b.block("empty");
   b.tailCall(MAPS.progs[hook], 0, empty);

@@ -48,10 +48,13 @@ const isTag = (packet: Uint8Array, at: number): boolean => {
  * Whether Linux can take the tag of a frame off: it drops tagged frames with fewer than 2 bytes behind the tag, before TC
  * sees them and before they are caught (skb_vlan_untag(), `pskb_may_pull(skb, VLAN_HLEN + sizeof(unsigned short))`).
  */
-const isUntaggable = (packet: Uint8Array): boolean => !isTag(packet, 12) || packet.length >= 20;
+export const isUntaggable = (packet: Uint8Array): boolean => !isTag(packet, 12) || packet.length >= 20;
 
 /** Packets in order within each port; which port is served first does not count. */
-const shown = ({ outputs, controller }: Handled, inKernel: boolean): unknown => ({
+export const shown = (
+  { outputs, controller }: Pick<Handled, "outputs" | "controller">,
+  inKernel: boolean,
+): unknown => ({
   outputs: outputs
     .filter(({ packet }) => !inKernel || isUntaggable(packet))
     .sort((a, b) => a.port - b.port)
@@ -59,7 +62,7 @@ const shown = ({ outputs, controller }: Handled, inKernel: boolean): unknown => 
   controller: controller.map(({ reason, table, packet }) => `${reason}:${table}:${toHex(packet)}`),
 });
 
-const counters = (sw: Switch): string[] =>
+export const counters = (sw: Switch): string[] =>
   [...sw.rules()].map((rule) => `${rule.table}/${rule.priority}: ${rule.packets} packets, ${rule.bytes} bytes`);
 
 /** {@link compileDatapath} that remembers its last result: two engines that run side by side ask for each plan in turn. */

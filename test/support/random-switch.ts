@@ -154,16 +154,60 @@ const randomActions = (r: Random, table: number, nTables: number): Action[] => {
   return actions;
 };
 
+/** What a program carries out itself, in one table or going on to the next: edits, registers, action set, one output. */
+const plainActions = (r: Random, table: number, nTables: number): Action[] => {
+  const output: Action = { kind: "output", port: r.oneIn(8) ? PORT.IN_PORT : 1 + r.below(N_PORTS), maxLen: 0 };
+  const makers: readonly (() => Action)[] = [
+    () => {
+      const [field, size] = r.pick(SETTABLE);
+      const value = bytesOf(r, size);
+      if (field === "nw_tos") value[0]! &= 0xfc;
+      return { kind: "set_field", field, value };
+    },
+    () => ({ kind: "dec_ttl", ids: [0] }),
+    () => ({ kind: "push_vlan", ethertype: r.pick([0x8100, 0x88a8]) }),
+    () => ({ kind: "strip_vlan", spelling: "strip_vlan" }),
+    () => ({ kind: "set_vlan_vid", vid: r.below(4096), pushIfNeeded: !r.oneIn(4) }),
+    () => ({ kind: "set_vlan_pcp", pcp: r.below(8), pushIfNeeded: !r.oneIn(4) }),
+    () => ({ kind: "reg_load", value: bytesOf(r, 1), dst: { field: "reg0", lsb: r.below(24), bits: 8 } }),
+    () => ({ kind: "write_metadata", value: BigInt(r.below(4)), mask: 3n }),
+    () => ({
+      kind: "reg_move",
+      src: { field: r.pick(["eth_src", "eth_dst"]), lsb: r.below(16), bits: 1 + r.below(32) },
+      dst: { field: "reg1", lsb: 0, bits: 32 },
+    }),
+    () => ({ kind: "write_actions", actions: [output] }),
+    () => ({ kind: "clear_actions" }),
+  ];
+  const edits = Array.from({ length: r.below(4) }, () => r.pick(makers)()).map((action) =>
+    action.kind === "reg_move" ? { ...action, dst: { ...action.dst, bits: action.src.bits } } : action,
+  );
+  // Instructions stand in OpenFlow's order behind the actions.
+  const isInstruction = ({ kind }: Action): boolean =>
+    kind === "write_actions" || kind === "clear_actions" || kind === "write_metadata";
+  const isLast = table + 1 >= nTables;
+  return [
+    ...edits.filter((action) => !isInstruction(action)),
+    ...(isLast || r.oneIn(3) ? [output] : r.oneIn(4) ? [{ kind: "resubmit", table: table + 1 } as const] : []),
+    ...(["clear_actions", "write_actions", "write_metadata"] as const).flatMap((kind) =>
+      edits.filter((action) => action.kind === kind).slice(0, 1),
+    ),
+    ...(!isLast && r.oneIn(2) ? [{ kind: "goto_table", table: table + 1 } as const] : []),
+  ];
+};
+
 export interface RandomSwitchOptions {
   /** Packets whose members rules match. Default: a random one for each rule. */
   readonly packets?: readonly Uint8Array[];
   /** Fewest and most rules of a table. Default: 3 to 14. */
   readonly nRules?: readonly [from: number, to: number];
+  /** Mostly actions that a program carries out itself. */
+  readonly plain?: boolean;
 }
 
 /** A switch with ports 1 to {@link N_PORTS}, three groups and rules in up to three tables. */
 export const randomSwitch = (seed: number, options: RandomSwitchOptions = {}): Switch => {
-  const { packets, nRules = [3, 14] } = options;
+  const { packets, nRules = [3, 14], plain = false } = options;
   const r = new Random(seed);
   const sw = new Switch({ failMode: "secure" });
   for (let port = 1; port <= N_PORTS; port++) sw.setPort({ number: port });
@@ -188,7 +232,12 @@ export const randomSwitch = (seed: number, options: RandomSwitchOptions = {}): S
         importance: 0,
         flags: [],
         match: randomMatch(r, packets === undefined ? randomPacket(r) : r.pick(packets)),
-        actions: packets !== undefined && r.oneIn(2) ? rewriteActions(r) : randomActions(r, table, nTables),
+        actions:
+          plain && !r.oneIn(6)
+            ? plainActions(r, table, nTables)
+            : packets !== undefined && r.oneIn(2)
+              ? rewriteActions(r)
+              : randomActions(r, table, nTables),
       };
       sw.add(flow, 0);
     }

@@ -1,0 +1,6 @@
+// Direct mode: OpenFlow tables as code and data of one program.
+
+export { MARKER_TYPE, STATS, UNHANDLED } from "./abi.js";
+export { analyse, DirectRefusal, strictRefusal, type Analysis, type DirectRule, type DirectTable } from "./analyse.js";
+export { compileDirect, type DirectOptions, type DirectProgram } from "./compile.js";
+export { type Part } from "./parts.js";
