@@ -66,6 +66,8 @@ export interface Case {
   readonly stations?: (inputs: Inputs) => readonly { readonly mac: number; readonly port: number }[];
   /** Masks that the cache comes to with enough flows; absent when that is the translator's choice. */
   readonly masks?: number;
+  /** false: direct mode cannot carry it. */
+  readonly isDirect?: false;
   readonly variants?: readonly Variant[];
   readonly rivals: readonly Rival[];
 }

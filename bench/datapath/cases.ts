@@ -334,6 +334,8 @@ export const CASES: readonly Case[] = [
       ...packets.map((p, i) => ({ mac: macNumber(p, AT.dlDst), port: outPort(i) })),
     ],
     masks: 1,
+    // NORMAL learns.
+    isDirect: false,
     rivals: exactRivals("l2", "known", "by_mac", {
       hash: (inputs) => stations(inputs, macKey),
       slots: (inputs) => stations(inputs, macSlot),

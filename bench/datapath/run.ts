@@ -7,6 +7,7 @@ import type { Case, Profile } from "./case.js";
 import { packetsOf } from "./cases.js";
 import type { Contestant } from "./contestant.js";
 import { measure, type MeasureOptions } from "./measure.js";
+import { openDirect } from "./direct.js";
 import { openOurs } from "./ours.js";
 import { Ports } from "./ports.js";
 import { openRival } from "./rival.js";
@@ -27,11 +28,36 @@ const seriesOf = ({ name, program, facts }: Contestant, role: Role, samples: rea
   return { name, role, samples, facts: { ...facts, xlatedBytes: xlatedSize, jitedBytes: jitedSize, verifiedInsns } };
 };
 
-const runOne = async (ports: Ports, row: Case, flows: number, hook: Hook, options: MeasureOptions): Promise<Row> => {
+/** A contestant, what it is in its row, and whether it is our direct program: that has a row of its own. */
+interface Taking {
+  readonly who: Contestant;
+  readonly role: Role;
+  readonly isDirect?: true;
+}
+
+const inMode = (at: string, isDirect: boolean): string => (isDirect ? `${at}, direct` : at);
+
+/** One size at one hook: a row of megaflow mode, and one of direct mode against the same rounds of the same rivals. */
+const runOne = async (
+  ports: Ports,
+  row: Case,
+  flows: number,
+  hook: Hook,
+  options: MeasureOptions,
+): Promise<(Row | Missing)[]> => {
   using scope = new Scope();
   const inputs = { packets: packetsOf(row, flows), ifindex: ports.ifindex };
-  const ours = scope.use(await openOurs(ports, row, hook, inputs));
-  const taking: { readonly who: Contestant; readonly role: Role }[] = [{ who: ours, role: "ours" }];
+  const at = placeOf(flows, hook);
+  const common = { group: "datapath", name: row.name } as const;
+  const taking: Taking[] = [{ who: scope.use(await openOurs(ports, row, hook, inputs)), role: "ours" }];
+  const missing: Missing[] = [];
+  if (row.isDirect !== false) {
+    try {
+      taking.push({ who: scope.use(openDirect(ports, row, hook, inputs)), role: "ours", isDirect: true });
+    } catch (error) {
+      missing.push({ ...common, at: inMode(at, true), why: reasonOf(error) });
+    }
+  }
   for (const variant of row.variants ?? []) {
     const elsewhere = scope.use(new Ports());
     taking.push({ who: scope.use(await openOurs(elsewhere, row, hook, inputs, variant)), role: "other" });
@@ -43,17 +69,27 @@ const runOne = async (ports: Ports, row: Case, flows: number, hook: Hook, option
     });
   const contestants = taking.map(({ who }) => who);
   const { floor, contestants: samples } = await measure(row, flows, hook, contestants, options);
-  const series = taking.map(({ who, role }, i) => seriesOf(who, role, samples[i]!));
-  return {
-    group: "datapath",
-    name: row.name,
+  const rowOf = (isDirect: boolean): Row => ({
+    ...common,
     title: row.title,
-    at: `${flows.toLocaleString("en")} flow${flows === 1 ? "" : "s"}, ${hook}`,
+    at: inMode(at, isDirect),
     unit: "ns/packet",
     better: "less",
     floor: { name: "floor", role: "other", samples: floor },
-    series,
-  };
+    series: taking.flatMap(({ who, role, isDirect: direct = false }, i) =>
+      role === "ours" && direct !== isDirect ? [] : [seriesOf(who, role, samples[i]!)],
+    ),
+  });
+  const hasDirect = taking.some(({ isDirect }) => isDirect === true);
+  return [rowOf(false), ...(hasDirect ? [rowOf(true)] : []), ...missing];
+};
+
+const placeOf = (flows: number, hook: Hook): string =>
+  `${flows.toLocaleString("en")} flow${flows === 1 ? "" : "s"}, ${hook}`;
+
+const reasonOf = (error: unknown): string => {
+  if (!(error instanceof OffloadError)) throw error;
+  return error.message;
 };
 
 /** Measures one case: a row per number of flows and hook, as they come, or why there is none. */
@@ -63,15 +99,9 @@ export async function* runCase(row: Case, options: DatapathOptions): AsyncGenera
     for (const hook of row.hooks ?? DEFAULT_HOOKS) {
       if (options.hooks !== undefined && !options.hooks.includes(hook)) continue;
       try {
-        yield await runOne(ports, row, flows, hook, options);
+        yield* await runOne(ports, row, flows, hook, options);
       } catch (error) {
-        if (!(error instanceof OffloadError)) throw error;
-        yield {
-          group: "datapath",
-          name: row.name,
-          at: `${flows.toLocaleString("en")} flows, ${hook}`,
-          why: error.message,
-        };
+        yield { group: "datapath", name: row.name, at: placeOf(flows, hook), why: reasonOf(error) };
       }
     }
   }
