@@ -2,7 +2,7 @@
 # host for one command, see machine.ts) are there. The root becomes the host's with what is written going to memory, and
 # kernel file systems of this machine's own.
 
-mkdir /memory /root
+mkdir -p /memory /root
 mount -t tmpfs -o size=75% tmpfs /memory
 mkdir /memory/upper /memory/work
 mount -t overlay -o lowerdir=/host,upperdir=/memory/upper,workdir=/memory/work overlay /root
