@@ -34,7 +34,7 @@ const run = async (args: readonly string[]): Promise<number> => {
   const machine = await makeMachine();
   const corpus = mkdtempSync(join(tmpdir(), "ofxdp-corpus-"));
   try {
-    if (!isNamed || args.some((arg) => arg.includes("verifier"))) writeCorpus(corpus);
+    if (words.some((word) => word.startsWith("test/dist/vm/"))) writeCorpus(corpus);
     return await runTests(machine, corpus, words);
   } finally {
     rmSync(corpus, { recursive: true });
