@@ -1,6 +1,7 @@
 // The passes over the intermediate representation, and the order they run in.
 
 import type { Program } from "../ir/types.js";
+import { combineLoads } from "./combine-loads.js";
 import { dropDead } from "./drop-dead.js";
 import { dropMasks } from "./drop-masks.js";
 import { foldConstants } from "./fold-constants.js";
@@ -22,6 +23,7 @@ export const PIPELINE: readonly Pass[] = [
   mergeBoundsChecks,
   promoteSlots,
   forwardStores,
+  combineLoads,
   dropMasks,
   propagateCopies,
   dropDead,

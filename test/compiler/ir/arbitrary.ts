@@ -23,6 +23,14 @@ type Statement =
   | { readonly do: "swap"; readonly bits: 16 | 32 | 64; dst: number; src: number }
   | { readonly do: "copy"; dst: number; src: Source }
   | { readonly do: "packet"; readonly size: Size; dst: number; readonly off: number }
+  /** Two neighbours, put together (`want` undefined) or compared one after the other. */
+  | {
+      readonly do: "pair";
+      readonly size: "u8" | "u16" | "u32";
+      dst: number;
+      readonly off: number;
+      readonly want?: number;
+    }
   | { readonly do: "load"; readonly size: Size; dst: number; readonly index: number }
   | { readonly do: "store"; readonly size: Size; src: Source; readonly index: number }
   | { readonly do: "redirect"; key: number; flags: number; dst: number }
@@ -70,6 +78,16 @@ const statements = (nRegs: number): fc.Arbitrary<readonly Statement[]> => {
     fc.record({ do: fc.constant("swap"), bits: fc.constantFrom(16, 32, 64), dst: reg, src: reg }),
     fc.record({ do: fc.constant("copy"), dst: reg, src: source }),
     fc.record({ do: fc.constant("packet"), size, dst: reg, off: fc.nat({ max: READ_BYTES - 8 }) }),
+    fc.record(
+      {
+        do: fc.constant("pair"),
+        size: fc.constantFrom("u8", "u16", "u32"),
+        dst: reg,
+        off: fc.nat({ max: READ_BYTES - 8 }),
+        want: fc.nat({ max: 1 }),
+      },
+      { requiredKeys: ["do", "size", "dst", "off"] },
+    ),
     fc.record({ do: fc.constant("load"), size, dst: reg, index: fc.nat({ max: SLOT_SIZE - 1 }) }),
     fc.record({ do: fc.constant("store"), size, src: source, index: fc.nat({ max: SLOT_SIZE - 1 }) }),
     fc.record({ do: fc.constant("redirect"), key: reg, flags: reg, dst: reg }),
@@ -157,6 +175,19 @@ export const build = (recipe: Recipe): Program => {
         return b.mov(reg(s.dst), operand(s.src));
       case "packet":
         return b.loadTo(reg(s.dst), s.size, data, s.off);
+      case "pair": {
+        const low = b.load(s.size, data, s.off, "low");
+        if (s.want === undefined) {
+          const high = b.load(s.size, data, s.off + BYTES[s.size], "high");
+          return b.mov(reg(s.dst), b.alu("or", low, b.alu("lsh", high, 8 * BYTES[s.size])));
+        }
+        const differ = b.block("differ");
+        b.unless("ne", low, s.want, differ);
+        b.unless("ne", b.load(s.size, data, s.off + BYTES[s.size], "high"), s.want, differ);
+        b.aluTo("xor", reg(s.dst), 0x77);
+        b.place(differ);
+        return;
+      }
       case "load":
         return b.loadTo(reg(s.dst), s.size, slot, s.index - (s.index % BYTES[s.size]));
       case "store":

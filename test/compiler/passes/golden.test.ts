@@ -368,6 +368,40 @@ const ROWS: readonly Row[] = [
 `,
   },
   {
+    pass: "combine-loads",
+    name: "loads and compares neighbours at once",
+    build: (b) => {
+      const out = b.block("out");
+      const data = b.ctx("data");
+      need(b, data, b.ctx("data_end"), 34, out);
+      const low = b.load("u16", data, 26, "low");
+      const both = b.alu("or", low, b.alu("lsh", b.load("u16", data, 28, "high"), 16, "shifted"), "both");
+      b.unless("ne", b.load("u16", data, 12, "type"), 8, out);
+      b.unless("ne", b.load("u16", data, 14, "version"), 0x45, out);
+      b.ret(both);
+      b.place(out);
+      b.ret(1);
+    },
+    want: `@entry.0:
+  %data.0 = ctx.data
+  %data_end.1 = ctx.data_end
+  %need.2 = add %data.0, 34
+  if gt %need.2, %data_end.1 then @out.1 else @2 (else likely)
+@2:
+  %low.3 = u16 [%data.0 + 26]
+  %high.4 = u16 [%data.0 + 28]
+  %shifted.5 = lsh %high.4, 16
+  %both.6 = u32 [%data.0 + 26]
+  %type.7 = u16 [%data.0 + 12]
+  %pair.9 = u32 [%data.0 + 12]
+  if ne32 %pair.9, 4521992 then @out.1 else @4 (else likely)
+@4:
+  return %both.6
+@out.1:
+  return 1
+`,
+  },
+  {
     pass: "drop-masks",
     name: "copies where a mask takes nothing away",
     build: (b) => {
