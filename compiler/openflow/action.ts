@@ -107,6 +107,8 @@ export type Action =
       readonly field: FieldName;
       readonly value: Uint8Array;
       readonly mask?: Uint8Array;
+      /** It is a load in truth, one that looks like this because the old form of load cannot name the field. */
+      readonly loaded?: true;
     }
   /** `load:VALUE->FIELD[a..b]` (NXAST_REG_LOAD). `value` has ceil(dst.bits / 8) bytes. */
   | { readonly kind: "reg_load"; readonly value: Uint8Array; readonly dst: Subfield }

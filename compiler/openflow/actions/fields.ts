@@ -155,7 +155,7 @@ export const FIELD_ACTIONS: Rows<"set_field" | "reg_load" | "reg_move" | "stack_
           ? carrySetField(loadAsSetField(a), state)
           : fitsLoad(a.dst.field)
             ? splitLoad(a)
-            : [loadAsSetField(a)],
+            : [{ ...loadAsSetField(a), loaded: true }],
       inSet: "set",
     },
     reg_move: {

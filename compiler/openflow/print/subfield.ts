@@ -5,7 +5,7 @@ import type { ActionOf, Subfield } from "../action.js";
 
 /** `NXM_NX_REG0[0..15]` */
 export const subfieldText = ({ field, lsb, bits }: Subfield): string => {
-  const range = bits === FIELD_WIDTH[field] ? "" : bits === 1 ? `${lsb}` : `${lsb}..${lsb + bits - 1}`;
+  const range = lsb === 0 && bits === FIELD_WIDTH[field] ? "" : bits === 1 ? `${lsb}` : `${lsb}..${lsb + bits - 1}`;
   return `${codeName(field)}[${range}]`;
 };
 
