@@ -42,16 +42,6 @@ class Tries implements TrieAnswers {
   }
 }
 
-/** Whether every flow that `specific` matches is matched by `general` too. */
-export const isSubset = (specific: Match, general: Match): boolean => {
-  for (let word = 0; word < FLOW_WORDS; word++) {
-    const mask = general.mask[word]!;
-    if ((mask & ~specific.mask[word]!) !== 0) return false;
-    if (((specific.value[word]! ^ general.value[word]!) & mask) !== 0) return false;
-  }
-  return true;
-};
-
 /** Whether some flow is matched by both. */
 export const overlaps = (a: Match, b: Match): boolean => {
   for (let word = 0; word < FLOW_WORDS; word++) {
@@ -81,6 +71,24 @@ export class Classifier<R extends Classifiable> {
   /** The rule with exactly this match and priority. */
   find(match: Match, priority: number): R | undefined {
     return this.#byMask.get(keyOf(match.mask))?.find(match.value, priority);
+  }
+
+  /** The array that stands for this mask, so that rules with one mask can share it. */
+  sharedMask(mask: FlowWords): FlowWords {
+    return this.#byMask.get(keyOf(mask))?.mask ?? mask;
+  }
+
+  /** The rules all of whose flows `match` covers. */
+  *coveredBy(match: Match): Generator<R> {
+    const at = [...match.mask.keys()].filter((word) => match.mask[word] !== 0);
+    for (const subtable of this.#subtables) {
+      // What a mask leaves open cannot be covered by a match that demands it.
+      if (at.some((word) => (match.mask[word]! & ~subtable.mask[word]!) !== 0)) continue;
+      for (const rule of subtable.rules()) {
+        const { value } = rule.match;
+        if (at.every((word) => ((match.value[word]! ^ value[word]!) & match.mask[word]!) === 0)) yield rule;
+      }
+    }
   }
 
   /** Adds `rule`; {@link find} must give nothing for it. */

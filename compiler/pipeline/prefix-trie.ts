@@ -6,8 +6,14 @@
 const MAX_BITS = 128;
 
 interface Node {
-  /** The whole prefix from bit 0, only the first `end` bits count. */
-  readonly prefix: Uint32Array;
+  /**
+   * The whole prefix from bit 0 as signed words, only the first `end` bits count. Fields rather than an array: there are
+   * about as many nodes as rules, and a small typed array is larger than the rest of a node.
+   */
+  readonly word0: number;
+  readonly word1: number;
+  readonly word2: number;
+  readonly word3: number;
   /** Number of bits of the prefix at which this node ends. */
   end: number;
   /** Rules whose prefix ends exactly here. */
@@ -19,18 +25,14 @@ interface Node {
 const bitAt = (words: Uint32Array, base: number, bit: number): number =>
   (words[base + (bit >>> 5)]! >>> (31 - (bit & 31))) & 1;
 
-/** The first bit in [from, to) in which `a` and `b` differ, `to` when there is none. */
-const firstDifference = (
-  a: Uint32Array,
-  aBase: number,
-  b: Uint32Array,
-  bBase: number,
-  from: number,
-  to: number,
-): number => {
+const wordOf = (node: Node, word: number): number =>
+  word === 0 ? node.word0 : word === 1 ? node.word1 : word === 2 ? node.word2 : node.word3;
+
+/** The first bit in [from, to) in which a node's prefix and the value at `words[base]` differ, `to` when there is none. */
+const firstDifference = (node: Node, words: Uint32Array, base: number, from: number, to: number): number => {
   for (let bit = from; bit < to;) {
     const word = bit >>> 5;
-    const difference = ((a[aBase + word]! ^ b[bBase + word]!) & (0xffffffff >>> (bit & 31))) >>> 0;
+    const difference = ((wordOf(node, word) ^ words[base + word]!) & (0xffffffff >>> (bit & 31))) >>> 0;
     if (difference !== 0) return Math.min(to, (word << 5) + Math.clz32(difference));
     bit = (word + 1) << 5;
   }
@@ -74,10 +76,11 @@ export class PrefixTrie {
         this.#attach(parent, words, base, this.#leaf(words, base, length));
         return;
       }
-      const differs = firstDifference(node.prefix, 0, words, base, from, Math.min(node.end, length));
+      const differs = firstDifference(node, words, base, from, Math.min(node.end, length));
       if (differs < node.end) {
-        const split: Node = { prefix: node.prefix, end: differs, rules: 0, zero: undefined, one: undefined };
-        if (bitAt(node.prefix, 0, differs) === 0) split.zero = node;
+        const { word0, word1, word2, word3 } = node;
+        const split: Node = { word0, word1, word2, word3, end: differs, rules: 0, zero: undefined, one: undefined };
+        if (((wordOf(node, differs >>> 5) >>> (31 - (differs & 31))) & 1) === 0) split.zero = node;
         else split.one = node;
         this.#attach(parent, words, base, split);
         if (differs === length) split.rules = 1;
@@ -121,7 +124,7 @@ export class PrefixTrie {
     let node = this.#root;
     let from = 0;
     while (node !== undefined) {
-      const differs = firstDifference(node.prefix, 0, words, base, from, node.end);
+      const differs = firstDifference(node, words, base, from, node.end);
       if (differs < node.end) {
         answer.bits = differs + 1;
         return;
@@ -141,8 +144,17 @@ export class PrefixTrie {
   }
 
   #leaf(words: Uint32Array, base: number, length: number): Node {
-    const prefix = words.slice(base, base + Math.ceil(this.bits / 32));
-    return { prefix, end: length, rules: 1, zero: undefined, one: undefined };
+    const signed = (word: number): number => (word < this.bits >>> 5 ? words[base + word]! | 0 : 0);
+    return {
+      word0: signed(0),
+      word1: signed(1),
+      word2: signed(2),
+      word3: signed(3),
+      end: length,
+      rules: 1,
+      zero: undefined,
+      one: undefined,
+    };
   }
 
   /** Makes `child` the successor of `parent` (the root when undefined) on the branch that the value takes. */

@@ -2,8 +2,9 @@
 // modify_flows_start__, collect_rules_loose, collect_rules_strict).
 
 import { OffloadError } from "ebpf-assembler";
+import type { FlowWords } from "../openflow/flow.js";
 import { nestedActions, PORT, type Action, type Flow, type FlowFlag, type Match } from "../openflow/types.js";
-import { Classifier, isSubset, overlaps, type Clause } from "./classifier.js";
+import { Classifier, overlaps, type Clause } from "./classifier.js";
 
 /** A flow in a table, with what has happened to it since. */
 export interface Rule {
@@ -21,7 +22,7 @@ export interface Rule {
   readonly clauses: readonly Clause[] | undefined;
   /** Not of the user's making: not listed, not deleted, never expires. */
   readonly hidden: boolean;
-  readonly source?: Flow["source"];
+  readonly source: Flow["source"] | undefined;
   createdMs: number;
   modifiedMs: number;
   /** When last a packet was credited; {@link createdMs} before the first. */
@@ -91,10 +92,15 @@ export const usesGroup = (actions: readonly Action[], id: number): boolean =>
 export const usesMeter = (actions: readonly Action[], id: number): boolean =>
   mentions(actions, (a) => a.kind === "meter" && a.meter === id);
 
+const ALL_64 = 0xffffffffffffffffn;
+
+const matchesCookie = (cookie: bigint, { value, mask }: NonNullable<RuleFilter["cookie"]>): boolean =>
+  mask === ALL_64 ? cookie === value : ((cookie ^ value) & mask) === 0n;
+
 const passes = (rule: Rule, filter: RuleFilter): boolean => {
   const { cookie, outPort, outGroup } = filter;
   if (rule.hidden) return false;
-  if (cookie !== undefined && ((rule.cookie ^ cookie.value) & cookie.mask) !== 0n) return false;
+  if (cookie !== undefined && !matchesCookie(rule.cookie, cookie)) return false;
   if (outPort !== undefined && !outputsTo(rule.actions, outPort)) return false;
   return outGroup === undefined || usesGroup(rule.actions, outGroup);
 };
@@ -116,7 +122,7 @@ export const ruleOf = (flow: Flow, nowMs: number, hidden = false): Rule => ({
   importance: flow.importance,
   flags: flow.flags,
   hidden,
-  ...(flow.source === undefined ? {} : { source: flow.source }),
+  source: flow.source,
   clauses: clausesOf(flow.actions),
   createdMs: nowMs,
   modifiedMs: nowMs,
@@ -169,8 +175,31 @@ export class RuleJournal {
   }
 }
 
+const NO_FLAGS: readonly FlowFlag[] = [];
+
+/** Values per buffer: so few that a buffer does not long outlive most of its rules. */
+const VALUES_PER_BUFFER = 64;
+
+/** Copies of flows that lie together in buffers: a buffer for each would take as much memory again as the flow. */
+class Values {
+  #buffer = new Uint32Array(0);
+  #used = 0;
+
+  copy(flow: FlowWords): FlowWords {
+    if (this.#used + flow.length > this.#buffer.length) {
+      this.#buffer = new Uint32Array(VALUES_PER_BUFFER * flow.length);
+      this.#used = 0;
+    }
+    const copy = this.#buffer.subarray(this.#used, this.#used + flow.length);
+    this.#used += flow.length;
+    copy.set(flow);
+    return copy;
+  }
+}
+
 export class Table {
   readonly rules = new Classifier<Rule>();
+  readonly #values = new Values();
 
   constructor(
     readonly id: number,
@@ -199,7 +228,7 @@ export class Table {
         }
       }
     }
-    const rule = ruleOf(flow, nowMs);
+    const rule = ruleOf(this.#kept(flow), nowMs);
     if (replaced === undefined) {
       this.#insert(rule);
       return { rule };
@@ -235,6 +264,14 @@ export class Table {
     }
   }
 
+  /** The flow as a table keeps it: with the mask that other rules have already, for most tables have few. */
+  #kept(flow: Flow): Flow {
+    const { value, mask } = flow.match;
+    const own = { value: this.#values.copy(value), mask: this.rules.sharedMask(mask) };
+    const match = flow.match.tunMetadata === undefined ? own : { ...flow.match, ...own };
+    return { ...flow, match, flags: flow.flags.length === 0 ? NO_FLAGS : flow.flags };
+  }
+
   #insert(rule: Rule): void {
     this.rules.insert(rule);
     this.journal.note("insert", rule);
@@ -246,7 +283,9 @@ export class Table {
       const rule = this.rules.find(match, priority);
       return rule !== undefined && passes(rule, filter) ? [rule] : [];
     }
-    return [...this.rules].filter((rule) => isSubset(rule.match, match) && passes(rule, filter));
+    const rules: Rule[] = [];
+    for (const rule of this.rules.coveredBy(match)) if (passes(rule, filter)) rules.push(rule);
+    return rules;
   }
 
   #replace(old: Rule, rule: Rule, keepCounts: boolean): void {

@@ -6,7 +6,6 @@ import {
   Classifier,
   FLOW,
   FLOW_WORDS,
-  isSubset,
   newFlow,
   setBits,
   type Classifiable,
@@ -222,10 +221,25 @@ describe("Classifier", () => {
     assert.equal(markedBits(mask, "tp_dst"), 0);
   });
 
-  it("isSubset() holds exactly for matches that a more general one covers", () => {
-    const general = exact({ nw_dst: [0x0a000000, 8] });
-    assert.ok(isSubset(exact({ nw_dst: [0x0a010000, 16] }), general));
-    assert.ok(!isSubset(exact({ nw_dst: [0x0b010000, 16] }), general));
-    assert.ok(!isSubset(general, exact({ nw_dst: [0x0a010000, 16] })));
+  it("coveredBy() gives exactly the rules that a more general match covers", () => {
+    const classifier = build([
+      { id: 0, priority: 1, match: exact({ nw_dst: [0x0a010000, 16] }) },
+      { id: 1, priority: 1, match: exact({ nw_dst: [0x0b010000, 16] }) },
+      { id: 2, priority: 2, match: exact({ nw_dst: [0x0a010000, 16], tp_dst: [80, 16] }) },
+      { id: 3, priority: 1, match: exact({ nw_dst: [0x0a000000, 7] }) },
+      { id: 4, priority: 1, match: exact({}) },
+    ]);
+    const covered = (match: Match): number[] => [...classifier.coveredBy(match)].map(({ id }) => id).sort();
+    assert.deepEqual(covered(exact({ nw_dst: [0x0a000000, 8] })), [0, 2]);
+    assert.deepEqual(covered(exact({ tp_dst: [80, 16] })), [2]);
+    assert.deepEqual(covered(exact({})), [0, 1, 2, 3, 4]);
+  });
+
+  it("sharedMask() gives the mask that rules have already", () => {
+    const match = exact({ nw_dst: [0x0a010000, 16] });
+    const classifier = build([{ id: 0, priority: 1, match }]);
+    assert.equal(classifier.sharedMask(match.mask.slice()), match.mask);
+    const other = exact({ nw_dst: [0x0a010000, 17] }).mask;
+    assert.equal(classifier.sharedMask(other), other);
   });
 });
