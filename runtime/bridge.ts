@@ -353,12 +353,12 @@ export class Bridge implements Disposable {
     this.ports.credit(inPort, translation.actions, packets, bytes);
   };
 
-  private readonly onTraffic = (ukey: Ukey, packets: number, bytes: number): void => {
+  private readonly onTraffic = (ukey: Ukey, packets: number, bytes: number, verdict: Verdict): void => {
     const nowMs = monotonicMs();
     ukey.usedMs = nowMs;
     this.hits += packets;
-    this.credit(ukey.translation, ukey.inPort, packets, bytes, nowMs);
-    if (teaches(ukey.translation)) learnFrom(this.sw, ukey.translation, nowMs);
+    this.credit(verdict, ukey.inPort, packets, bytes, nowMs);
+    if (teaches(verdict)) learnFrom(this.sw, verdict, nowMs);
   };
 
   private readonly onDrained = (): void => {

@@ -23,7 +23,7 @@ import type { Emit } from "./emit.js";
 import { emitWithinLimits } from "./limits.js";
 import { emitLookup } from "./lookup.js";
 import { emitParser } from "./parse.js";
-import type { DatapathPlan } from "./plan.js";
+import { isInTable, type DatapathPlan } from "./plan.js";
 import { tableSize } from "./table.js";
 import { emitUpcall } from "./upcall.js";
 
@@ -142,7 +142,7 @@ export const datapathMaps = (plan: DatapathPlan): MapSpec[] => [
   ...(meters(plan) ? [array(MAPS.meters, METER_SLOT.size, MAX_METERS, MAP_FLAGS.MMAPABLE)] : []),
   ...(plan.table === undefined ? [] : [array(plan.table.map, tableSize(plan.table), 1, MAP_FLAGS.MMAPABLE)]),
   ...[...plan.subtables, plan.exact]
-    .filter(({ number }) => number === undefined)
+    .filter((table) => !isInTable(plan, table))
     .map((table): MapSpec => ({
       name: table.map,
       type: "hash",

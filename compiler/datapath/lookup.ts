@@ -9,6 +9,7 @@ import { VALUE } from "./abi.js";
 import { isRunOfKey, keyWord } from "./compact-key.js";
 import type { Emit } from "./emit.js";
 import type { Subtable } from "./key.js";
+import { isInTable } from "./plan.js";
 import { argsAt, SLOT } from "./table.js";
 import { emitTableLookup } from "./table-lookup.js";
 
@@ -42,9 +43,9 @@ export const emitLookup = (e: Emit, bytes: VReg, miss: BlockId): Hit => {
   const slot = b.reg("slot", "map_value");
   const shape = b.reg("shape");
   const tables = [...plan.subtables, plan.exact];
-  const isInTable = ({ number }: Subtable): boolean => plan.table !== undefined && number !== undefined;
-  const hit = tables.every(isInTable) ? undefined : b.block("hit");
-  const tableHit = tables.some(isInTable) ? b.block("table_hit") : undefined;
+  const inTable = tables.filter((table) => isInTable(plan, table)).length;
+  const hit = inTable === tables.length ? undefined : b.block("hit");
+  const tableHit = inTable > 0 ? b.block("table_hit") : undefined;
   const counted = b.block("counted");
 
   /** Counts the packet in the entry at `base` and takes over what it says. */
@@ -61,7 +62,7 @@ export const emitLookup = (e: Emit, bytes: VReg, miss: BlockId): Hit => {
   if (b.hook === "tc" && tableHit !== undefined) b.mov(e.len, b.ctx("packet_len"));
   for (const table of tables) {
     b.origin = table.from ?? { text: `look-up of ${table.map}` };
-    if (plan.table !== undefined && tableHit !== undefined && isInTable(table))
+    if (plan.table !== undefined && tableHit !== undefined && isInTable(plan, table))
       emitTableLookup(e, table, plan.table, slot, tableHit, miss);
     else if (hit !== undefined) {
       b.mov(value, lookUpInHash(e, table, args));

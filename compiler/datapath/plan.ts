@@ -171,6 +171,10 @@ export type Storage = "hash" | "table";
 /** Name of the megaflow table's map. */
 export const TABLE_MAP = "megaflows";
 
+/** Whether a subtable of a plan lies in its megaflow table. */
+export const isInTable = ({ table }: Pick<DatapathPlan, "table">, { number }: Subtable): boolean =>
+  table !== undefined && number !== undefined;
+
 /**
  * The plan with its subtables in a megaflow table, numbered from 1; the exact one stays in its map.
  * @param options - `entries` that the table should take, `seed` of its hash

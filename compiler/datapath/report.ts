@@ -6,7 +6,7 @@ import type { Hook } from "../ir/types.js";
 import { refusal } from "../pipeline/carriers.js";
 import { formatOdpActions } from "../pipeline/odp-text.js";
 import type { Switch } from "../pipeline/switch.js";
-import type { DatapathPlan } from "./plan.js";
+import { isInTable, type DatapathPlan, type Storage } from "./plan.js";
 
 export interface Report {
   readonly hook: Hook | "offload";
@@ -20,7 +20,12 @@ export interface Report {
     readonly why: string;
   }[];
   readonly key: { readonly bytes: number; readonly members: readonly string[] };
-  readonly subtables: readonly { readonly map: string; readonly keyBytes: number; readonly from: string }[];
+  readonly subtables: readonly {
+    readonly map: string;
+    readonly keyBytes: number;
+    readonly storage: Storage;
+    readonly from: string;
+  }[];
   readonly shapes: readonly {
     readonly actions: string;
     readonly argBytes: number;
@@ -52,10 +57,11 @@ export const report = (sw: Switch, plan: DatapathPlan, hook: Hook | "offload", o
     why: "translated by the slow path, cached per mask",
   })),
   key: { bytes: plan.key.size, members: plan.key.fields.map(({ member }) => member) },
-  subtables: [...plan.subtables, plan.exact].map(({ map, keySize, from }) => ({
-    map,
-    keyBytes: keySize,
-    from: from?.text ?? "every bit of the key",
+  subtables: [...plan.subtables, plan.exact].map((table) => ({
+    map: table.map,
+    keyBytes: table.keySize,
+    storage: isInTable(plan, table) ? "table" : "hash",
+    from: table.from?.text ?? "every bit of the key",
   })),
   shapes: plan.shapes.map((shape) => {
     const slow = refusal(hook === "offload" ? "xdp" : hook, shape.example);
@@ -77,13 +83,18 @@ export const report = (sw: Switch, plan: DatapathPlan, hook: Hook | "offload", o
   lookups: { least: 1, most: plan.subtables.length + 1 },
 });
 
+const STORAGES: Readonly<Record<Storage, string>> = {
+  hash: "kernel hash map",
+  table: "megaflow table in shared memory",
+};
+
 /** {@link Report} in words. */
 export const formatReport = (r: Report): string => {
   const lines = [
     `${r.hook}, ${r.mode} mode: ${r.why}`,
     ...r.tables.map((t) => `table ${t.table}: ${t.rules} rules, ${t.template}: ${t.why}`),
     `key: ${r.key.bytes} bytes: ${r.key.members.join(" ")}`,
-    ...r.subtables.map((t) => `subtable ${t.map}: ${t.keyBytes} bytes of key, for ${t.from}`),
+    ...r.subtables.map((t) => `subtable ${t.map}: ${t.keyBytes} bytes of key, ${STORAGES[t.storage]}, for ${t.from}`),
     ...r.shapes.map(
       (s) =>
         `actions ${s.actions}: ${s.slow === undefined ? `${s.argBytes} bytes of arguments` : `user space (${s.slow})`}, for ${s.from}`,

@@ -201,6 +201,12 @@ export class TableMemory {
     links[link] = after === 0 ? 0 : this.distance(from, this.behind(slot, after));
   }
 
+  /** The key of an entry, published or not. @param into - as long as the key */
+  readKey(slot: number, into: Uint32Array): void {
+    const at = (slot << this.shift) + WORD.key;
+    for (let i = 0; i < into.length; i++) into[i] = this.words[at + i]!;
+  }
+
   /** Lets the slot of an unpublished entry be used again. */
   release(slot: number): void {
     this.taken[slot] = 0;

@@ -11,6 +11,7 @@ import {
 } from "#compiler";
 import type { Bridge } from "../bridge.js";
 import { monotonicMs } from "../clock.js";
+import type { CacheStats } from "../megaflow/cache.js";
 import type { Ukey } from "../megaflow/ukey.js";
 import { portText } from "../ports/port-table.js";
 
@@ -105,6 +106,11 @@ export const formatDpif = (bridge: Bridge): string => {
 
 const us = (ns: number): string => `${(ns / 1000).toFixed(0)}us`;
 
+const storageText = ({ storage, table }: CacheStats): string => {
+  if (storage === "hash") return "kernel hash maps";
+  return table === undefined ? "megaflow table" : `megaflow table (slots ${table.slots}) (taken ${table.taken})`;
+};
+
 /** After `ovs-appctl upcall/show`. */
 export const formatUpcalls = (bridge: Bridge): string => {
   const { cache, revalidator, specialiser, upcalls, lost, transmit } = bridge.stats;
@@ -115,6 +121,7 @@ export const formatUpcalls = (bridge: Bridge): string => {
     `  flows         : (current ${cache.megaflows}) (limit ${revalidator.flowLimit}) (installed ${cache.installed})`,
     `  masks         : ${cache.masks} (subtables ${cache.subtables}) (shapes ${cache.shapes})`,
     `  dump duration : ${revalidator.lastRoundMs.toFixed(0)}ms`,
+    `  storage       : ${storageText(cache)}`,
     `  programs      : ${cache.generations} (last built in ${specialiser.lastBuildMs.toFixed(0)}ms)`,
     `  upcalls       : (miss ${upcalls.misses}) (slow ${upcalls.slow}) (lost ${lost}) (errors ${upcalls.errors})`,
     `  latency       : (p50 ${us(latency.p50)}) (p90 ${us(latency.p90)}) (p99 ${us(latency.p99)}) (max ${us(latency.max)})`,

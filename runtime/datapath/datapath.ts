@@ -6,13 +6,13 @@
 // last packet has left the old program (see GRACE_MS).
 
 import { RangeViolation, Scope, type MapSpec } from "ebpf-assembler";
-import { CONTROL, datapathMaps, MAPS, type DatapathPlan, type Hook, type Subtable } from "#compiler";
+import { CONTROL, datapathMaps, isInTable, MAPS, type DatapathPlan, type Hook, type Subtable } from "#compiler";
 import { BpfMap, Program, setProgramSlot, type Sys } from "libbpf-ts";
 import { build, Builder, type BuildJob, type Built } from "./build.js";
-import { SubtableStore } from "./store.js";
+import { HashStore, type SubtableStore } from "./store.js";
+import { MegaflowTable, TableStore } from "./table-store.js";
 
-/** Longest time that a packet can still be inside a program after its slot was set: softirq work on another CPU. */
-export const GRACE_MS = 20;
+export { GRACE_MS } from "./grace.js";
 
 /** Program types, in the order in which they are compiled. */
 export const DATAPATH_HOOKS = ["xdp", "tc"] as const satisfies readonly Hook[];
@@ -25,8 +25,10 @@ export interface Pending<Owner> {
   readonly maps: ReadonlyMap<string, BpfMap>;
   /** Subtables that are shared with the running generation. */
   readonly stores: ReadonlyMap<Subtable, SubtableStore<Owner>>;
-  /** Subtables that the build creates the maps of. */
-  readonly create: readonly { readonly table: Subtable; readonly spec: MapSpec }[];
+  /** Maps that the build creates: of subtables, or, without one, of the megaflow table. */
+  readonly create: readonly { readonly table: Subtable | undefined; readonly spec: MapSpec }[];
+  /** The megaflow table, when the running generation has the same. */
+  readonly megaflows: MegaflowTable<Owner> | undefined;
   /** Owns what is new. */
   readonly scope: Scope;
 }
@@ -39,6 +41,7 @@ export class Generation<Owner> {
     /** By map name; owned by the datapath or by the stores. */
     readonly maps: ReadonlyMap<string, BpfMap>,
     readonly stores: ReadonlyMap<Subtable, SubtableStore<Owner>>,
+    readonly megaflows: MegaflowTable<Owner> | undefined,
     /** Main programs, and stubs that no generation before had. */
     readonly programs: ReadonlyMap<string, Program>,
     /** Owns what is new in it until it runs. */
@@ -123,9 +126,21 @@ export class Datapath<Owner> implements Disposable {
     const specs = new Map(datapathMaps(plan).map((spec) => [spec.name, spec]));
     const maps = new Map<string, BpfMap>();
     const stores = new Map<Subtable, SubtableStore<Owner>>();
-    const create: { table: Subtable; spec: MapSpec }[] = [];
+    const create: { table: Subtable | undefined; spec: MapSpec }[] = [];
+    const megaflows = old?.plan.table === plan.table ? old?.megaflows : undefined;
+    if (plan.table !== undefined) {
+      const have = old?.maps.get(plan.table.map);
+      const spec = specs.get(plan.table.map);
+      if (megaflows !== undefined && have !== undefined) maps.set(plan.table.map, have);
+      else if (spec !== undefined) create.push({ table: undefined, spec });
+    }
     for (const table of [...plan.subtables, plan.exact]) {
       const shared = old?.stores.get(table);
+      if (table.number !== undefined && isInTable(plan, table)) {
+        if (megaflows === undefined) continue;
+        stores.set(table, shared ?? scope.use(new TableStore<Owner>(table, table.number, megaflows)));
+        continue;
+      }
       const sharedMap = old?.maps.get(table.map);
       if (shared !== undefined && sharedMap !== undefined) {
         stores.set(table, shared);
@@ -143,7 +158,7 @@ export class Datapath<Owner> implements Disposable {
       const fits = have !== undefined && isSame(have, spec);
       maps.set(spec.name, fits ? have : scope.use(this.replaceFixed(spec, have)));
     }
-    return { plan, hooks, maps, stores, create, scope: scope.move() };
+    return { plan, hooks, maps, stores, create, megaflows, scope: scope.move() };
   }
 
   /** A fixed map, or a larger one in place of it that begins with what the old one holds. */
@@ -200,16 +215,23 @@ export class Datapath<Owner> implements Disposable {
     const stores = new Map(pending.stores);
     for (const { name, fd } of built.maps) {
       const map = BpfMap.fromFd(this.sys, fd, `map "${name}"`);
-      const table = pending.create.find(({ spec }) => spec.name === name)?.table;
-      if (table === undefined) throw new RangeViolation(`The build made a map ${name} that nobody asked for`);
-      stores.set(table, scope.use(new SubtableStore<Owner>(table, map)));
+      const wanted = pending.create.find(({ spec }) => spec.name === name);
+      if (wanted === undefined) throw new RangeViolation(`The build made a map ${name} that nobody asked for`);
+      const { table } = wanted;
+      if (table === undefined) scope.use(map);
+      else stores.set(table, scope.use(new HashStore<Owner>(table, map)));
       maps.set(name, map);
+    }
+    const megaflows = pending.megaflows ?? newTable<Owner>(pending.plan, maps);
+    for (const table of pending.plan.subtables) {
+      if (table.number === undefined || stores.has(table) || megaflows === undefined) continue;
+      stores.set(table, scope.use(new TableStore<Owner>(table, table.number, megaflows)));
     }
     if (this.isClosed) {
       this.abandon(pending);
       throw new RangeViolation("The datapath was closed meanwhile");
     }
-    return new Generation(pending.plan, pending.hooks, maps, stores, programs, scope);
+    return new Generation(pending.plan, pending.hooks, maps, stores, megaflows, programs, scope);
   }
 
   /** Closes what was made for a plan that will not run: maps, and programs if they were built. */
@@ -233,6 +255,7 @@ export class Datapath<Owner> implements Disposable {
       setProgramSlot(mapOf(next, MAPS.progs[hook]), 0, main);
     }
     const tables = new Set([...next.plan.subtables, next.plan.exact].map(({ map }) => map));
+    // A table that is replaced stays mapped for as long as its stores are there.
     for (const [name, map] of next.maps) {
       if (tables.has(name)) continue;
       const before = this.fixed.get(name);
@@ -302,7 +325,13 @@ const u32 = (n: number): Uint8Array => new Uint8Array(Uint32Array.of(n).buffer);
 /** Entry `ifindex` of the devmap leads to that interface. */
 const putPort = (devmap: BpfMap, ifindex: number): void => devmap.update(u32(ifindex), u32(ifindex));
 
-const mapOf = (generation: Generation<unknown>, name: string): BpfMap => {
+/** The table of a plan in its new map. */
+const newTable = <Owner>(plan: DatapathPlan, maps: ReadonlyMap<string, BpfMap>): MegaflowTable<Owner> | undefined => {
+  const map = plan.table === undefined ? undefined : maps.get(plan.table.map);
+  return plan.table === undefined || map === undefined ? undefined : new MegaflowTable(plan.table, map.memory);
+};
+
+const mapOf = (generation: { readonly maps: ReadonlyMap<string, BpfMap> }, name: string): BpfMap => {
   const map = generation.maps.get(name);
   if (map === undefined) throw new RangeViolation(`The datapath has no map ${name}`);
   return map;

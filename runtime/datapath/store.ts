@@ -1,7 +1,7 @@
-// Where the megaflows of one subtable lie in the kernel, and what user space remembers of each. This store is a kernel hash
-// map; another one needs the same five operations and the emitter's matching look-up, nothing else.
+// Where the megaflows of one subtable lie, and what user space remembers of each: what every way of storing them offers, and
+// the kernel hash map as one such way; table-store.ts has the other.
 //
-// Statistics are exact: an entry's counters are read for the last time by the same system call that takes it out. A
+// Statistics of the hash map are exact: an entry's counters are read for the last time by the same system call that takes it out. A
 // packet that is inside the program on another CPU at that moment (less than a microsecond) can still add to the
 // entry; the kernel gives no way to see that.
 
@@ -41,7 +41,55 @@ const WALK_PAYS = 128;
 const readU64 = (view: DataView, at: number): number =>
   view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
 
-export class SubtableStore<Owner> implements Disposable {
+/** The entries of one subtable, however they are stored. Disposing frees them; nobody may look into it any more. */
+export interface SubtableStore<Owner> extends Disposable, Iterable<Placement<Owner>> {
+  readonly table: Subtable;
+  readonly size: number;
+  /** Packets that hit this subtable, as far as counters were read. */
+  readonly hits: number;
+  /** Bytes that the entries take at most, for memory reports. */
+  readonly memoryBytes: number;
+
+  /**
+   * The entry that a packet with this full key would hit here.
+   * @param knownKey - the compact key as text, when the caller has it
+   */
+  find(fullKey: Uint8Array, knownKey?: string): Placement<Owner> | undefined;
+
+  /**
+   * Puts an entry in, with counters of zero. An entry with the same key must have been taken out before.
+   * @param fill - writes shape and arguments into the value, which is zero
+   * @param knownKey - the compact key as text, when the caller has it
+   * @returns the placement, or the errno of what prevented it
+   */
+  put(fullKey: Uint8Array, owner: Owner, fill: (value: DataView) => void, knownKey?: string): Placement<Owner> | number;
+
+  /**
+   * Gives an entry another value: reports what it counted under the old one and starts from zero.
+   * @param onTraffic - told of packets that the old value still handles, also later
+   * @returns 0, or the errno of what prevented it: the entry is gone then
+   */
+  rewrite(placement: Placement<Owner>, fill: (value: DataView) => void, onTraffic: OnTraffic<Owner>): number;
+
+  /**
+   * Takes an entry out and reports what it counted since it was read last.
+   * @param onTraffic - told of packets that it still handles, also later
+   * @returns false when there was no such entry
+   */
+  take(placement: Placement<Owner>, onTraffic: OnTraffic<Owner>): boolean;
+
+  /** Reads one entry's counters now. @returns false when there is no such entry */
+  read(placement: Placement<Owner>, onTraffic: OnTraffic<Owner>): boolean;
+
+  /**
+   * Reads all counters, many entries a step; between two steps anything may happen to the store. Yields how many
+   * entries a step read.
+   */
+  sweep(onTraffic: OnTraffic<Owner>): Generator<number>;
+}
+
+/** A subtable in a kernel hash map. */
+export class HashStore<Owner> implements SubtableStore<Owner> {
   private readonly placements = new Map<string, Placement<Owner>>();
   private readonly byNumber: (Placement<Owner> | undefined)[] = [];
   private readonly freeNumbers: number[] = [];

@@ -5,6 +5,7 @@
 import {
   exactSubtable,
   get,
+  inTable,
   keyMask,
   newFlow,
   PACKET_MEMBERS,
@@ -110,9 +111,13 @@ export class MaskClass {
     this.compact = Buffer.alloc(table.keySize);
   }
 
-  /** @param map - name of the map if it gets one */
-  static of(layout: KeyLayout, mask: FlowWords, map: string): MaskClass {
-    return new MaskClass(mask, subtable(map, keyMask(layout, mask)), false);
+  /**
+   * @param map - name of the subtable if it gets one
+   * @param number - its number if it lies in a megaflow table
+   */
+  static of(layout: KeyLayout, mask: FlowWords, map: string, number?: number): MaskClass {
+    const table = subtable(map, keyMask(layout, mask));
+    return new MaskClass(mask, number === undefined ? table : inTable(table, number), false);
   }
 
   /** The class of megaflows that match every bit of the layout. */
