@@ -270,11 +270,51 @@ const upperKey = (flow: FlowWords, mask: FlowWords, type: number): string[] => {
   return [];
 };
 
+const MPLS_MEMBERS = ["mpls_lse0", "mpls_lse1", "mpls_lse2"] as const;
+
+/** Label stack entries down to the last that mattered; OVS shows every part of each with its mask. */
+const mplsKey = (flow: FlowWords, mask: FlowWords): string[] => {
+  const last = MPLS_MEMBERS.findLastIndex((member) => get(mask, member) !== 0);
+  const entries = MPLS_MEMBERS.slice(0, last + 1).map((member) => {
+    const ones = get(mask, member);
+    const lse = (get(flow, member) & ones) >>> 0;
+    const part = (shift: number, all: number, prefix: string): string =>
+      `${(lse >>> shift) & all}/${prefix}${((ones >>> shift) & all).toString(16)}`;
+    return `label=${part(12, 0xfffff, "0x")},tc=${part(9, 7, "")},ttl=${part(0, 0xff, "0x")},bos=${part(8, 1, "")}`;
+  });
+  return entries.length === 0 ? [] : [`mpls(${entries.join(",")})`];
+};
+
+const twoDigits = (bytes: Uint8Array): string => `0x${number(bytes).toString(16).padStart(2, "0")}`;
+const eightDigits = (bytes: Uint8Array): string => `0x${number(bytes).toString(16).padStart(8, "0")}`;
+
+const nshKey = (flow: FlowWords, mask: FlowWords): string[] => {
+  const byte = (member: Member, key: string): string[] => {
+    const isWhole = get(mask, member) === 0xff;
+    return masked(flow, mask, member, key, isWhole ? decimal : twoDigits, twoDigits);
+  };
+  const [path, ones] = [get(flow, "nsh_path") & get(mask, "nsh_path"), get(mask, "nsh_path")];
+  return header("nsh", [
+    byte("nsh_flags", "flags"),
+    byte("nsh_ttl", "ttl"),
+    byte("nsh_mdtype", "mdtype"),
+    byte("nsh_np", "np"),
+    ones >>> 8 === 0 ? [] : [`spi=0x${(path >>> 8).toString(16)}`],
+    (ones & 0xff) === 0 ? [] : [`si=${path & 0xff}`],
+    ...(["nsh_c1", "nsh_c2", "nsh_c3", "nsh_c4"] as const).map((member) =>
+      masked(flow, mask, member, member.slice(4), hexAlways, eightDigits),
+    ),
+  ]);
+};
+
 const L3_KEYS: ReadonlyMap<number, (flow: FlowWords, mask: FlowWords) => string[]> = new Map([
   [ETH_TYPE.IPV4, ipv4Key],
   [ETH_TYPE.IPV6, ipv6Key],
   [ETH_TYPE.ARP, arpKey],
   [ETH_TYPE.RARP, arpKey],
+  [ETH_TYPE.MPLS, mplsKey],
+  [ETH_TYPE.MPLS_MCAST, mplsKey],
+  [ETH_TYPE.NSH, nshKey],
 ]);
 
 const tpidText = (tpid: number): string => `eth_type(0x${tpid.toString(16).padStart(4, "0")})`;

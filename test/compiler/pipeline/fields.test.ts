@@ -1,5 +1,14 @@
 import assert from "node:assert/strict";
-import { extract, FlowModError, newFlow, parseFlow, Switch, translate, XLATE_ERROR_TEXT } from "#compiler";
+import {
+  extract,
+  FlowModError,
+  formatOdpFlow,
+  newFlow,
+  parseFlow,
+  Switch,
+  translate,
+  XLATE_ERROR_TEXT,
+} from "#compiler";
 import { fromHex } from "ebpf-assembler";
 
 const switchOf = (...flows: readonly string[]): Switch => {
@@ -74,5 +83,26 @@ describe("MPLS", () => {
     const sw = switchOf("mpls,actions=set_field:3->mpls_label,output:2");
     assert.deepEqual(ports(sw, MPLS), ["unsupported_field"]);
     assert.match(XLATE_ERROR_TEXT.unsupported_field, /not written/);
+  });
+});
+
+describe("megaflows of MPLS and NSH", () => {
+  const NSH = `${MACS}894f0fc60103000030ff00000001000000020000000300000004`;
+  const megaflow = (sw: Switch, packet: string): string => {
+    const flow = newFlow();
+    const bytes = fromHex(packet);
+    extract(bytes, bytes.length, 1, flow);
+    return formatOdpFlow(flow, translate(sw, flow).mask).replace(/^.*eth_type\([^)]*\),/, "");
+  };
+
+  it("formatOdpFlow() shows the parts that mattered, as OVS does", () => {
+    const sw = switchOf(
+      "mpls,mpls_label=10,actions=output:2",
+      "mplsm,mpls_ttl=64,mpls_bos=1,actions=output:2",
+      "dl_type=0x894f,nsh_spi=0x30,nsh_si=255,nsh_c2=2/3,actions=output:2",
+    );
+    assert.equal(megaflow(sw, MPLS), "mpls(label=10/0xfffff,tc=0/0,ttl=0/0x0,bos=0/0)");
+    assert.equal(megaflow(sw, MPLS.replace("8847", "8848")), "mpls(label=0/0x0,tc=0/0,ttl=64/0xff,bos=1/1)");
+    assert.equal(megaflow(sw, NSH), "nsh(spi=0x30,si=255,c2=0x2/0x00000003)");
   });
 });
