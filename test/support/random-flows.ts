@@ -275,6 +275,18 @@ const outputs = (r: Random, options: RandomFlowOptions, ports: readonly number[]
   ...(options.groups ?? []).map((group) => `group:${group}`),
 ];
 
+/** Actions that copy, choose, remember or stop. */
+const steering = (r: Random, ports: readonly number[]): string[] => [
+  `push:${r.pick(["NXM_OF_ETH_SRC[]", "NXM_NX_REG0[]", "NXM_OF_IN_PORT[]"])}`,
+  `pop:${r.pick(["NXM_OF_ETH_DST[]", "NXM_NX_REG1[]", "NXM_NX_REG0[3..9]"])}`,
+  `multipath(${r.pick(["symmetric_l4", "eth_src", "nw_dst"])},${r.below(99)},${r.pick(["hrw", "modulo_n"])},4,0,NXM_NX_REG1[0..2])`,
+  `bundle(${r.pick(["symmetric_l3l4", "nw_src"])},${r.below(99)},hrw,ofport,members:${ports.join(",")})`,
+  `output:NXM_NX_REG${r.below(2)}[0..2]`,
+  `output(port=${r.pick(ports)},max_len=${r.between(14, 100)})`,
+  `clone(output:${r.pick(ports)},mod_dl_src:00:00:00:00:00:0${r.below(9)},output:${r.pick(ports)})`,
+  r.pick(["exit", "note:01.02.03.04.05.06", "note:00.00.00.00.00.01"]),
+];
+
 /** Keeps the number of tags known up to date, as OVS does when it checks the actions that follow. */
 const noteTags = (facts: Facts, action: string): void => {
   if (action.startsWith("push_vlan")) facts.tags++;
@@ -297,6 +309,7 @@ const applied = (
       () => modifications(r, facts),
       () => settable(r, facts).map((set) => `set_field:${set}`),
       () => registers(r, facts),
+      ...(r.oneIn(14) ? [() => steering(r, ports)] : []),
     ];
     const action = r.pick(r.pick(kinds)());
     noteTags(facts, action);
@@ -315,7 +328,7 @@ const instructions = (
 ): string[] => {
   const set = { ...facts };
   const written = (): string[] => applied(r, set, { ...options, controller: false }, ports, r.between(1, 3));
-  const forbidden = /^(move|load|resubmit)/;
+  const forbidden = /^(move|load|resubmit|push:|pop:|multipath|bundle|output:NXM|output\(|clone|exit|note)/;
   return [
     ...(r.oneIn(12) ? ["clear_actions"] : []),
     ...(r.oneIn(6)
