@@ -8,9 +8,11 @@ import { buildMain, compileMain } from "../datapath/compile.js";
 import { buildOffload, compileOffload } from "../datapath/offload.js";
 import type { DatapathPlan } from "../datapath/plan.js";
 import { formatReport, report } from "../datapath/report.js";
+import { compileDirect, directReport, formatDirectReport } from "../direct/index.js";
 import { printProgram } from "../ir/print.js";
 import type { Hook, Program } from "../ir/types.js";
 import { PIPELINE, runPasses } from "../passes/index.js";
+import type { Switch } from "../pipeline/switch.js";
 import { NICS, type NicProfile } from "../targets/index.js";
 import { processFileIo, type FileIo } from "./file-io.js";
 import { runCommand, type Io } from "./io.js";
@@ -48,14 +50,44 @@ const nicNamed = (name: string): NicProfile => {
   return nic;
 };
 
-const hookOf = ({ hook, mode }: CompileOptions): CompileOptions["hook"] => {
-  if (mode === "direct")
-    throw new NotSupportedError("Direct mode", "use --mode megaflow, which needs a running ofxdpd");
-  return hook;
+/** Interface index of a port that the user has named: of the interface of that name, or the number given in its place. */
+const ifindexOfName = (io: Io, name: string): number => {
+  if (/^[1-9][0-9]*$/.test(name)) return Number(name);
+  let text = "";
+  try {
+    text = io.readText(`/sys/class/net/${name}/ifindex`);
+  } catch {
+    // Told below, with what helps.
+  }
+  const ifindex = Number(text.trim());
+  if (!Number.isInteger(ifindex) || ifindex < 1)
+    throw new RangeViolation(`No interface ${name} on this machine: want its name, or its index as in --port 1=7`);
+  return ifindex;
+};
+
+/** Compiles in direct mode. Ports that are not named are the interfaces of their number. */
+const compileDirectly = (io: Io, files: FileIo, sw: Switch, hook: Hook, options: CompileOptions): void => {
+  const indices = new Map([...(options.port ?? [])].map(([name, port]) => [port, ifindexOfName(io, name)]));
+  const made = compileDirect(sw, hook, { ifindexOf: (port) => indices.get(port) ?? port });
+  const { object, ir } = made;
+  const outputs: Readonly<Record<CompileOptions["emit"], () => Uint8Array>> = {
+    obj: () => writeElf(object),
+    ir: () => new TextEncoder().encode(printProgram(ir)),
+    asm: () => new TextEncoder().encode(disassemble(object.programs[0]!)),
+  };
+  const { output } = options;
+  if (output !== undefined) files.writeInto(dirname(output), basename(output), outputs[options.emit]());
+  else if (options.emit !== "obj") io.out(new TextDecoder().decode(outputs[options.emit]()));
+  else if (options.report !== true) throw new RangeViolation("Nowhere to write the object to: give -o FILE");
+  const facts = directReport(hook, made, object);
+  if (options.json === true) io.out(`${JSON.stringify(facts)}\n`);
+  else if (options.report === true) io.out(formatDirectReport(facts));
 };
 
 const compile = (io: Io, files: FileIo, flows: string, options: CompileOptions): void => {
-  const hook = hookOf(options);
+  const { hook } = options;
+  if (options.mode === "direct" && hook === "offload")
+    throw new NotSupportedError("Direct mode at the hook offload", "use --mode megaflow");
   const { output, groups, port: named, printAfter } = options;
   const sw = loadSwitch(io, {
     flows,
@@ -64,6 +96,7 @@ const compile = (io: Io, files: FileIo, flows: string, options: CompileOptions):
     ...(options.meters === undefined ? {} : { meters: options.meters }),
     ...(named === undefined ? {} : { named }),
   });
+  if (options.mode === "direct" && hook !== "offload") return compileDirectly(io, files, sw, hook, options);
   const made = forecastPlan(sw);
   if (printAfter !== undefined) {
     if (!PIPELINE.some(({ name }) => name === printAfter)) {

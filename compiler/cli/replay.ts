@@ -27,6 +27,7 @@ interface ReplayCommandOptions {
   readonly meters?: string;
   readonly engine: string;
   readonly hook?: "xdp" | "tc";
+  readonly mode: "direct" | "megaflow";
   readonly failMode: FailMode;
   readonly output?: string;
   readonly json?: boolean;
@@ -110,6 +111,9 @@ export const addReplay = (
     .addOption(new Option("--engine <name>", "what runs the packets").choices(Object.keys(known)).default("reference"))
     .addOption(new Option("--hook <hook>", "hook that the program is compiled for").choices(["xdp", "tc"]))
     .addOption(
+      new Option("--mode <mode>", "how tables become a program").choices(["direct", "megaflow"]).default("megaflow"),
+    )
+    .addOption(
       new Option("--fail-mode <mode>", "what a switch without flows does")
         .choices(["standalone", "secure"])
         .default("standalone"),
@@ -133,7 +137,7 @@ export const addReplay = (
           seen: arrivals.map(({ inPort }) => inPort),
         });
         const sent = new Map<number, { packet: Uint8Array; timeNs: bigint }[]>(sw.ports.map((p) => [p.number, []]));
-        using engine = known[options.engine]!(sw, hook === undefined ? {} : { hook });
+        using engine = known[options.engine]!(sw, { mode: options.mode, ...(hook === undefined ? {} : { hook }) });
         for (const { inPort, packet, timeNs } of arrivals) {
           const result = engine.handle(inPort, packet, Number(timeNs / 1_000_000n));
           io.out(`${options.json === true ? asJson(inPort, result) : asText(inPort, result)}\n`);

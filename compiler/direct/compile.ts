@@ -44,6 +44,8 @@ export interface DirectOptions {
 /** A compiled pipeline. */
 export interface DirectProgram {
   readonly analysis: Analysis;
+  /** The main program before instructions are selected. */
+  readonly ir: Program;
   readonly object: ObjectSpec;
 }
 
@@ -231,7 +233,8 @@ export const compileDirect = (sw: Switch, hook: Hook, options: DirectOptions = {
       }
   }
   const { program, maps: tables } = buildProgram(analysis, hook, options);
-  const main = emitProgram(runPasses(program), TARGETS[hook]);
+  const ir = runPasses(program);
+  const main = emitProgram(ir, TARGETS[hook]);
   const programs = upcalls ? [emitProgram(buildStub(hook), TARGETS[hook]), main] : [main];
-  return { analysis, object: { license: "GPL", maps: maps(analysis, tables, upcalls), programs } };
+  return { analysis, ir, object: { license: "GPL", maps: maps(analysis, tables, upcalls), programs } };
 };

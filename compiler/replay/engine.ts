@@ -11,6 +11,7 @@ import { formatOdpActions, formatOdpFlow } from "../pipeline/odp-text.js";
 import type { Switch } from "../pipeline/switch.js";
 import { translate } from "../pipeline/translate.js";
 import { DatapathEngine, type Handled } from "./datapath-engine.js";
+import { DirectEngine } from "./direct-engine.js";
 import { loadVm } from "./vm-backend.js";
 
 /** What became of one packet. */
@@ -28,6 +29,8 @@ export interface ReplayEngine extends Disposable {
 
 export interface ReplayOptions {
   readonly hook?: Hook;
+  /** `direct`: the tables as a program, with user space for what it cannot do; default: a cache of megaflows. */
+  readonly mode?: "direct" | "megaflow";
 }
 
 export type MakeReplayEngine = (sw: Switch, options: ReplayOptions) => ReplayEngine;
@@ -65,7 +68,7 @@ export const referenceReplay: MakeReplayEngine = (sw) => {
 };
 
 /** The compiled datapath, wherever `engine` runs it. Owns the engine. */
-export const datapathReplay = (sw: Switch, engine: DatapathEngine): ReplayEngine => {
+export const datapathReplay = (sw: Switch, engine: DatapathEngine | DirectEngine): ReplayEngine => {
   const flow = newFlow();
   return {
     handle(inPort, packet, nowMs) {
@@ -83,8 +86,10 @@ export const datapathReplay = (sw: Switch, engine: DatapathEngine): ReplayEngine
 };
 
 /** The compiled datapath in the interpreter. */
-export const vmReplay: MakeReplayEngine = (sw, { hook = "xdp" }) =>
-  datapathReplay(sw, new DatapathEngine(sw, hook, loadVm(sw.ports.map(({ number }) => number))));
+export const vmReplay: MakeReplayEngine = (sw, { hook = "xdp", mode }) => {
+  const load = loadVm(sw.ports.map(({ number }) => number));
+  return datapathReplay(sw, mode === "direct" ? new DirectEngine(sw, hook, load) : new DatapathEngine(sw, hook, load));
+};
 
 /** The engines that need no kernel, by the names of `--engine`. */
 export const REPLAY_ENGINES: Readonly<Record<string, MakeReplayEngine>> = { reference: referenceReplay, vm: vmReplay };

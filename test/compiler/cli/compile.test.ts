@@ -51,6 +51,29 @@ describe("ofxdp compile", () => {
     });
   }
 
+  for (const hook of ["xdp", "tc"] as const) {
+    it(`compiles tables directly for ${hook}: the object reads back, loads, forwards and counts without user space`, () => {
+      const file = join(dir, `direct-${hook}.o`);
+      const flows = "table=0,priority=10,dl_type=0x0800,in_port=1 actions=mod_dl_dst:02:00:00:00:00:03,output:3\n";
+      assert.deepEqual(run(flows, "a.flows", "-o", file, "--hook", hook, "--mode", "direct"), {
+        out: "",
+        err: "",
+        code: 0,
+      });
+      const object = readElf(new Uint8Array(readFileSync(file)));
+      using loaded = loadObject(linux(), object);
+      assert.ok(loaded.program(`main_${hook}`).info.verifiedInsns > 10);
+      const vm = new Vm(object);
+      const packet = new Uint8Array(60).fill(2);
+      packet.set([8, 0], 12);
+      const result = vm.run(`main_${hook}`, { hook, packet, ingressIfindex: 1 });
+      assert.equal(result.redirect?.ifindex, 3);
+      assert.deepEqual([...result.packet.subarray(0, 6)], [2, 0, 0, 0, 0, 3]);
+      const stats = object.maps.find(({ valueSize }) => valueSize === 16)!;
+      assert.equal(new DataView(vm.map(stats.name).lookup(new Uint8Array(4))!.buffer).getBigUint64(0, true), 1n);
+    });
+  }
+
   it("reports tables, key, shapes and maps as words and as JSON", () => {
     const file = join(dir, "r.o");
     const words = run(FLOWS, "a.flows", "-o", file, "--report").out;
@@ -96,11 +119,11 @@ describe("ofxdp compile", () => {
       err: /nfp does not carry action output:3: .*what fits: drop, output:IN_PORT/,
     },
     {
-      name: "direct mode",
-      flows: FLOWS,
+      name: "what needs user space in direct mode",
+      flows: "table=0,arp actions=NORMAL\n",
       args: ["a.flows", "-o", "x.o", "--mode", "direct"],
       code: 4,
-      err: /Direct mode is not supported/,
+      err: /a\.flows:1: Cannot compile table 0 in direct mode: NORMAL: user space learns addresses/,
     },
     {
       name: "an unknown pass",

@@ -1,0 +1,59 @@
+// What came out of compiling in direct mode, for people and for --json.
+
+import type { ObjectSpec } from "ebpf-assembler";
+import type { Hook } from "../ir/types.js";
+import type { DirectTable } from "./analyse.js";
+import type { DirectProgram } from "./compile.js";
+import type { Part } from "./parts.js";
+
+export interface DirectReport {
+  readonly hook: Hook;
+  readonly mode: "direct";
+  readonly why: string;
+  readonly tables: readonly {
+    readonly table: number;
+    readonly rules: number;
+    readonly template: string;
+    readonly why: string;
+  }[];
+  readonly key: { readonly bytes: number; readonly members: readonly string[] };
+  readonly programs: readonly { readonly name: string; readonly instructions: number }[];
+  readonly maps: readonly { readonly name: string; readonly type: string; readonly valueBytes: number }[];
+}
+
+const WHY: Readonly<Record<Part["kind"], (part: Part) => string>> = {
+  code: (part) => `${part.kind === "code" ? part.ranks.length : 0} rules compared one by one`,
+  hash: (part) => `${part.kind === "hash" ? part.ranks.length : 0} rules of one mask in a perfect hash`,
+  trie: (part) =>
+    part.kind === "trie" ? `${part.prefixes.length} prefixes of ${part.field.member} in a trie of 4-bit strides` : "",
+};
+
+const tableFacts = ({ id, rules, parts }: DirectTable): DirectReport["tables"][number] => ({
+  table: id,
+  rules: rules.length,
+  template: [...new Set(parts.map(({ kind }) => kind))].join("+") || "miss",
+  why: parts.map((part) => WHY[part.kind](part)).join("; ") || "no rules",
+});
+
+/** The facts of one compile. */
+export const directReport = (hook: Hook, { analysis }: DirectProgram, object: ObjectSpec): DirectReport => ({
+  hook,
+  mode: "direct",
+  why: "every rule of every table is code or data of the program: no cache, no upcall",
+  tables: [...analysis.tables.values()].map(tableFacts),
+  key: { bytes: analysis.layout.size, members: analysis.layout.fields.map(({ member }) => member) },
+  programs: object.programs.map(({ name, code }) => ({ name, instructions: code.length / 8 })),
+  maps: object.maps.map(({ name, type, valueSize }) => ({ name, type, valueBytes: valueSize })),
+});
+
+/** {@link DirectReport} in words. */
+export const formatDirectReport = (r: DirectReport): string =>
+  [
+    `${r.hook}, ${r.mode} mode: ${r.why}`,
+    ...r.tables.map((t) => `table ${t.table}: ${t.rules} rules, ${t.template}: ${t.why}`),
+    `flow in hand: ${r.key.bytes} bytes: ${r.key.members.join(" ")}`,
+    ...r.programs.map((p) => `program ${p.name}: ${p.instructions} instructions`),
+    ...r.maps.map((m) => `map ${m.name}: ${m.type}, ${m.valueBytes} bytes`),
+  ]
+    .map((line) => `${line}\n`)
+    .join("");
