@@ -146,7 +146,7 @@ export class Bridge implements Disposable {
       ...options,
       ...(options.maxFlows === undefined ? {} : { flowLimit: options.maxFlows }),
     });
-    this.specialiser = scope.use(new Specialiser(this.cache, this.onBuilt));
+    this.specialiser = scope.use(new Specialiser(this.cache, this.onTables, this.onBuilt));
     this.revalidator = scope.use(
       new Revalidator(
         this.sw,
@@ -331,7 +331,7 @@ export class Bridge implements Disposable {
 
   /** To be called after any change of tables or MAC table from outside. */
   tablesChanged(): void {
-    this.cache.want(relevantMembers(this.sw));
+    this.specialiser.tablesChanged();
     this.revalidator.wake();
   }
 
@@ -365,6 +365,10 @@ export class Bridge implements Disposable {
     this.slowPath.onDrained();
     this.revalidator.wakeForLearned();
     this.onWork();
+  };
+
+  private readonly onTables = (): void => {
+    this.cache.want(relevantMembers(this.sw));
   };
 
   private readonly onBuilt = (error: unknown): void => {

@@ -7,8 +7,8 @@
 
 import type { FieldName } from "../openflow/fields.js";
 import { PREREQUISITES, fieldSpec } from "../openflow/field-access.js";
-import { FLOW, getBits, type Member } from "../openflow/flow.js";
-import { nestedActions, PORT, type Action, type ActionKind, type Match } from "../openflow/types.js";
+import { FLOW, getBits, type FlowWords, type Member } from "../openflow/flow.js";
+import { nestedActions, PORT, type Action, type ActionKind } from "../openflow/types.js";
 import { PACKET_MEMBERS } from "../datapath/key.js";
 import type { Switch } from "../pipeline/switch.js";
 
@@ -79,10 +79,25 @@ const BY_ACTION: Handlers = {
   fin_timeout: () => ["nw_proto", "tcp_flags"],
 };
 
-const matched = (match: Match): Member[] =>
+/**
+ * What was found out about masks, of which a table's rules share a few, and lists of actions. Neither ever changes, and tables
+ * are looked at often.
+ */
+const known = new WeakMap<FlowWords | readonly Action[], readonly Member[]>();
+
+const remembered = <T extends FlowWords | readonly Action[]>(
+  of: T,
+  find: (of: T) => readonly Member[],
+): readonly Member[] => {
+  let members = known.get(of);
+  if (members === undefined) known.set(of, (members = find(of)));
+  return members;
+};
+
+const matched = (mask: FlowWords): readonly Member[] =>
   [...PACKET_MEMBERS].filter((member) => {
     const { at, bits } = FLOW[member];
-    for (let done = 0; done < bits; done += 8) if (getBits(match.mask, at + done, 8) !== 0) return true;
+    for (let done = 0; done < bits; done += 8) if (getBits(mask, at + done, 8) !== 0) return true;
     return false;
   });
 
@@ -95,6 +110,12 @@ const visit = (actions: readonly Action[], into: Set<Member>): void => {
   }
 };
 
+const lookedAtBy = (actions: readonly Action[]): readonly Member[] => {
+  const members = new Set<Member>();
+  visit(actions, members);
+  return [...members];
+};
+
 /**
  * Members that packets can have and the tables of `sw` can care for; in_port and dl_type always.
  * @returns a subset of {@link PACKET_MEMBERS}
@@ -103,8 +124,8 @@ export const relevantMembers = (sw: Switch): Set<Member> => {
   const members = new Set<Member>(["in_port", "dl_type"]);
   if (sw.standaloneRule !== undefined) visit(sw.standaloneRule.actions, members);
   for (const rule of sw.rules()) {
-    for (const member of matched(rule.match)) members.add(member);
-    visit(rule.actions, members);
+    for (const member of remembered(rule.match.mask, matched)) members.add(member);
+    for (const member of remembered(rule.actions, lookedAtBy)) members.add(member);
   }
   for (const { group, buckets } of sw.groups()) {
     if (group.type === "select") for (const member of HASH) members.add(member);

@@ -32,9 +32,15 @@ export class Specialiser implements Disposable {
   private failuresInRow = 0;
   private lastBuildMs = 0;
 
-  /** @param onBuilt - called after each build, with the error of one that failed */
+  private areTablesNew = false;
+
+  /**
+   * @param onTables - called some time after {@link tablesChanged}, once for many changes: the place to want what they need
+   * @param onBuilt - called after each build, with the error of one that failed
+   */
   constructor(
     private readonly cache: MegaflowCache,
+    private readonly onTables: () => void,
     private readonly onBuilt: (error: unknown) => void,
   ) {}
 
@@ -54,8 +60,27 @@ export class Specialiser implements Disposable {
     this.timer = setTimeout(() => void this.build(), delay);
   }
 
+  /** The tables may look at members that they did not before. */
+  tablesChanged(): void {
+    this.areTablesNew = true;
+    this.wake();
+  }
+
+  /** Looks through the tables: never for more than a quarter of the time, either. */
+  private lookAtTables(): void {
+    if (!this.areTablesNew) return;
+    this.areTablesNew = false;
+    const startMs = monotonicMs();
+    this.onTables();
+    const endMs = monotonicMs();
+    this.notBeforeMs = Math.max(this.notBeforeMs, endMs + PAUSE_FACTOR * (endMs - startMs));
+  }
+
   /** Makes the program in the background. Never rejects. */
   private async build(): Promise<void> {
+    this.timer = undefined;
+    this.lookAtTables();
+    clearTimeout(this.timer);
     this.timer = undefined;
     if (!this.cache.isWanting) return;
     const startMs = monotonicMs();
@@ -83,7 +108,7 @@ export class Specialiser implements Disposable {
     const backoffMs = this.failuresInRow === 0 ? 0 : Math.min(MAX_BACKOFF_MS, 100 * 2 ** this.failuresInRow);
     this.notBeforeMs = endMs + Math.max(PAUSE_FACTOR * this.lastBuildMs, backoffMs);
     this.settleSoon();
-    if (this.cache.isWanting) this.wake();
+    if (this.cache.isWanting || this.areTablesNew) this.wake();
     this.onBuilt(error);
   }
 
