@@ -195,6 +195,16 @@ export const getBytes = (flow: FlowWords, at: number, bits: number): Uint8Array 
   return bytes;
 };
 
+/** Sets those of `bits` bits at `at` that are set in big-endian bytes, right-aligned. */
+export const orBytes = (flow: FlowWords, at: number, bits: number, bytes: Uint8Array): void => {
+  let left = bits;
+  for (let i = bytes.length - 1; left > 0; i--) {
+    const n = Math.min(8, left);
+    left -= n;
+    if (bytes[i] !== 0) setBits(flow, at + left, n, getBits(flow, at + left, n) | bytes[i]!);
+  }
+};
+
 /** Stores big-endian bytes, right-aligned, into `bits` bits at `at`. */
 export const setBytes = (flow: FlowWords, at: number, bits: number, bytes: Uint8Array): void => {
   let left = bits;

@@ -1,7 +1,8 @@
-// Equality of datapath action lists: what a revalidator asks after every table change.
+// What the cache asks of datapath action lists, again and again of the same: whether two are equal, which shape one has, and
+// why a hook does not carry it.
 
 import { equalBytes } from "ebpf-assembler";
-import type { DpAction } from "#compiler";
+import { refusal, shapeOf, type DpAction, type Hook } from "#compiler";
 
 const NOTHING = new Uint8Array(0);
 
@@ -50,3 +51,31 @@ const isSame = (a: DpAction, b: DpAction): boolean => {
 /** Whether two lists do the same to every packet. */
 export const equalActions = (a: readonly DpAction[], b: readonly DpAction[]): boolean =>
   a.length === b.length && a.every((action, i) => isSame(action, b[i]!));
+
+/** Remembers the last answers: new flows that come in a row mostly share a list. */
+export class ActionFacts {
+  private shaped: readonly DpAction[] | undefined;
+  private shape = "";
+  private judged: readonly DpAction[] | undefined;
+  private hook: Hook | undefined;
+  private why: string | undefined;
+
+  /** As shapeOf(). */
+  shapeOf(actions: readonly DpAction[]): string {
+    if (actions !== this.shaped) {
+      this.shape = shapeOf(actions);
+      this.shaped = actions;
+    }
+    return this.shape;
+  }
+
+  /** As refusal(). */
+  refusal(hook: Hook, actions: readonly DpAction[]): string | undefined {
+    if (actions !== this.judged || hook !== this.hook) {
+      this.why = refusal(hook, actions);
+      this.judged = actions;
+      this.hook = hook;
+    }
+    return this.why;
+  }
+}

@@ -18,7 +18,6 @@ import {
   plan as planOf,
   putArgs,
   putKey,
-  refusal,
   shape,
   shapeOf,
   tableLayout,
@@ -44,9 +43,10 @@ import { monotonicMs } from "../clock.js";
 import { GRACE_MS, type Datapath, type Generation, type Pending } from "../datapath/datapath.js";
 import type { OnTraffic, Placement, SubtableStore } from "../datapath/store.js";
 import { TableStore } from "../datapath/table-store.js";
-import { equalActions } from "./actions.js";
+import { ActionFacts, equalActions } from "./actions.js";
 import { newDeleteCounts, type DeleteCounts, type DeleteReason } from "./reasons.js";
-import { MaskClass, packetMask, Ukey, verdictOf, type Verdict } from "./ukey.js";
+import { RecentFlows } from "./recent.js";
+import { MaskClass, packetMask, Ukey, Verdicts, type Verdict } from "./ukey.js";
 
 /** What the cache has to know of the ports. */
 export interface PortLookup {
@@ -92,9 +92,6 @@ export interface CacheStats {
   readonly deleted: Readonly<DeleteCounts>;
   readonly generations: number;
 }
-
-/** Microflows remembered between upcalls, so that a burst of one flow is translated once. */
-const RECENT_MAX = 8192;
 
 /** Shapes that every program has: a packet sent out of one port. */
 const SEED_SHAPES: readonly (readonly DpAction[])[] = [[{ kind: "output", port: 0 }]];
@@ -167,6 +164,8 @@ export class MegaflowCache {
   private readonly lastMask = newFlow();
   private lastClass: MaskClass | undefined;
   private readonly scratchMask = newFlow();
+  private readonly verdicts = new Verdicts();
+  private readonly facts = new ActionFacts();
   private shapes: Map<string, Shape>;
   private readonly wantedShapes = new Map<string, { actions: readonly DpAction[]; ukeys: Set<Ukey> }>();
   private readonly wantedMembers = new Set<Member>();
@@ -177,9 +176,8 @@ export class MegaflowCache {
   private wantsRoom = false;
   private storage: Storage;
   private readonly seed = randomBytes(8).readBigUInt64LE();
-  private readonly recent = new Map<string, Ukey>();
+  private readonly recent = new RecentFlows();
   private fullKey: Uint8Array;
-  private fullKeyText: Buffer;
   private nMaps = 0;
   private nInstalled = 0;
   private nNotInstalled = 0;
@@ -207,7 +205,6 @@ export class MegaflowCache {
     this.exact = MaskClass.exact(plan.key, plan.exact);
     this.shapes = shapesByText(plan);
     this.fullKey = new Uint8Array(plan.key.size);
-    this.fullKeyText = Buffer.from(this.fullKey.buffer);
     this.storage = options.storage ?? BEST_STORAGE;
     this.maxMasks = options.maxMasks ?? 32;
     this.maxShapes = options.maxShapes ?? 64;
@@ -254,11 +251,9 @@ export class MegaflowCache {
     putKey(this.layout, flow, ifindex, this.fullKey);
   }
 
-  /** The megaflow that another packet with the same key went into lately, if it is still there. */
+  /** The megaflow that another packet of the same flow went into lately, if it is still there. */
   findRecent(flow: FlowWords, ifindex: number): Ukey | undefined {
-    this.putFullKey(flow, ifindex);
-    const ukey = this.recent.get(this.fullKeyText.toString("latin1"));
-    return ukey === undefined || ukey.isDeleted ? undefined : ukey;
+    return this.recent.find(flow, ifindex);
   }
 
   /**
@@ -280,15 +275,14 @@ export class MegaflowCache {
         this.nNotInstalled++;
         return undefined;
       }
-      ukey = new Ukey(flow, ifindex, maskClass, key, verdictOf(translation), nowMs);
+      ukey = new Ukey(flow, ifindex, maskClass, key, this.verdicts.of(translation), nowMs);
       ukey.usedMs = nowMs;
       maskClass.ukeys.set(key, ukey);
       this.count++;
       this.nInstalled++;
     } else if (!this.refresh(ukey, translation)) return undefined;
     if (!this.place(ukey)) return undefined;
-    if (this.recent.size >= RECENT_MAX) this.recent.clear();
-    this.recent.set(this.fullKeyText.toString("latin1"), ukey);
+    this.recent.remember(flow, ifindex, ukey);
     return ukey;
   }
 
@@ -406,14 +400,20 @@ export class MegaflowCache {
     const number = this.shapeNumber(ukey);
     value.setUint32(VALUE.shape, number, true);
     if (number < FIRST_SHAPE) return;
-    putArgs(this.shapes.get(shapeOf(actions))!, actions, (port) => this.ports.ifindexOf(port), value, VALUE.args);
+    putArgs(
+      this.shapes.get(this.facts.shapeOf(actions))!,
+      actions,
+      (port) => this.ports.ifindexOf(port),
+      value,
+      VALUE.args,
+    );
   }
 
   private shapeNumber(ukey: Ukey): number {
     const { actions } = ukey.translation;
     if (actions.length === 0) return SHAPE_DROP;
     if (this.slowReason(ukey) !== undefined) return SHAPE_SLOW;
-    const text = shapeOf(actions);
+    const text = this.facts.shapeOf(actions);
     const known = this.shapes.get(text);
     if (known !== undefined) return known.id;
     if (this.refusedShapes.has(text)) return SHAPE_SLOW;
@@ -429,13 +429,15 @@ export class MegaflowCache {
 
   /** Why user space must carry out a megaflow's actions for good; undefined when its hook's program can. */
   slowReason(ukey: Ukey): string | undefined {
-    return ukey.translation.slow ?? refusal(this.ports.hookOf(ukey.ifindex), ukey.translation.actions);
+    return ukey.translation.slow ?? this.facts.refusal(this.ports.hookOf(ukey.ifindex), ukey.translation.actions);
   }
 
   /** Where packets of a megaflow are handled now: by the hook's program or by user space. */
   isFast(ukey: Ukey): boolean {
     const { actions } = ukey.translation;
-    return actions.length === 0 || (this.slowReason(ukey) === undefined && this.shapes.has(shapeOf(actions)));
+    return (
+      actions.length === 0 || (this.slowReason(ukey) === undefined && this.shapes.has(this.facts.shapeOf(actions)))
+    );
   }
 
   private readonly onPlacementTraffic: OnTraffic<Ukey> = ({ owner }, packets, bytes) =>
@@ -449,7 +451,7 @@ export class MegaflowCache {
 
   /** Gives a megaflow a new translation of the same packets. @returns false when the datapath refused: it is removed */
   refresh(ukey: Ukey, latest: Translation): boolean {
-    const translation = verdictOf(latest);
+    const translation = this.verdicts.of(latest);
     const isSame = equalActions(ukey.translation.actions, translation.actions);
     if (isSame) {
       ukey.translation = translation;
@@ -627,7 +629,7 @@ export class MegaflowCache {
   private rewriteDropped(before: ReadonlyMap<string, Shape>): void {
     if ([...before.keys()].every((text) => this.shapes.has(text))) return;
     for (const ukey of this.ukeys()) {
-      const text = shapeOf(ukey.translation.actions);
+      const text = this.facts.shapeOf(ukey.translation.actions);
       if (before.has(text) && !this.shapes.has(text)) this.rewrite(ukey);
     }
   }
@@ -669,7 +671,7 @@ export class MegaflowCache {
     let shapes = [...old.shapes];
     if (shapes.length + wanted.length >= this.maxShapes) {
       const used = new Set(SEED_SHAPES.map(shapeOf));
-      for (const ukey of this.ukeys()) used.add(shapeOf(ukey.translation.actions));
+      for (const ukey of this.ukeys()) used.add(this.facts.shapeOf(ukey.translation.actions));
       shapes = shapes.filter(({ text }) => used.has(text));
     }
     const numbers = new Set(old.shapes.map(({ id }) => id));
@@ -733,7 +735,6 @@ export class MegaflowCache {
       all.push([before, after ?? this.translated(before, layout)]);
     }
     this.fullKey = new Uint8Array(layout.size);
-    this.fullKeyText = Buffer.from(this.fullKey.buffer);
     this.recent.clear();
     this.forgetMasks();
     this.byId.clear();

@@ -148,10 +148,9 @@ export class Revalidator implements Disposable {
     // Processor time, not wall time: what other work takes between slices is not the round's.
     let busyMs = 0;
     let sliceMs = monotonicMs();
+    const isDue = (): boolean => monotonicMs() - sliceMs >= SLICE_MS;
     const pause = async (): Promise<void> => {
-      const now = monotonicMs();
-      if (now - sliceMs < SLICE_MS) return;
-      busyMs += now - sliceMs;
+      busyMs += monotonicMs() - sliceMs;
       this.events.onSlice();
       await turn();
       sliceMs = monotonicMs();
@@ -159,6 +158,7 @@ export class Revalidator implements Disposable {
 
     for (const count of this.cache.sweep()) {
       void count;
+      if (!isDue()) continue;
       await pause();
       if (this.isStopped) return;
     }
@@ -170,7 +170,7 @@ export class Revalidator implements Disposable {
     const maxIdleMs = isOverLimit ? IDLE_OVER_LIMIT_MS : this.maxIdleMs;
     let i = 0;
     for (const ukey of this.cache.ukeys()) {
-      if (++i % CLOCK_EVERY === 0) {
+      if (++i % CLOCK_EVERY === 0 && isDue()) {
         await pause();
         if (this.isStopped) return;
       }

@@ -18,6 +18,7 @@ import {
   type Translation,
 } from "#compiler";
 import type { Placement } from "../datapath/store.js";
+import { equalActions } from "./actions.js";
 
 /** Every bit that a packet can have a value in. */
 const PACKET_BITS: FlowWords = newFlow();
@@ -26,7 +27,7 @@ for (const member of PACKET_MEMBERS) unwildcard(PACKET_BITS, member);
 /** What a megaflow keeps of its translation: the mask is its class's, the final flow nobody asks for. */
 export type Verdict = Omit<Translation, "mask" | "looksAtFrag" | "final">;
 
-export const verdictOf = (translation: Translation): Verdict => {
+const verdictOf = (translation: Translation): Verdict => {
   const { actions, rules, groups, learns, learned, finTimeouts, slow, error, version } = translation;
   return {
     actions,
@@ -40,6 +41,31 @@ export const verdictOf = (translation: Translation): Verdict => {
     version,
   };
 };
+
+/** Whether nothing in it belongs to one packet alone. */
+const isCommon = ({ groups, learns, learned, finTimeouts }: Verdict): boolean =>
+  groups.length + learns.length + learned.length + finTimeouts.length === 0;
+
+/** Whether two that are common mean the same. */
+const isSameVerdict = (a: Verdict, b: Verdict): boolean =>
+  a.version === b.version &&
+  a.slow === b.slow &&
+  a.error === b.error &&
+  a.rules.length === b.rules.length &&
+  a.rules.every((rule, i) => rule === b.rules[i]) &&
+  equalActions(a.actions, b.actions);
+
+/** Makes the verdicts of megaflows. New flows that come in a row mostly have the same: they share one, which nobody changes. */
+export class Verdicts {
+  private last: Verdict | undefined;
+
+  of(translation: Translation): Verdict {
+    const { last } = this;
+    if (!isCommon(translation)) return verdictOf(translation);
+    if (last !== undefined && isSameVerdict(last, translation)) return last;
+    return (this.last = verdictOf(translation));
+  }
+}
 
 /** Flows per chunk of the arena. */
 const CHUNK = 256;

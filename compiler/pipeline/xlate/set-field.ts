@@ -16,7 +16,7 @@ import {
 import { fromBytes, toBytes } from "../../openflow/big-endian.js";
 import { FIELD_NAMES, type FieldName } from "../../openflow/fields.js";
 import { isTunMetadata } from "../../openflow/fields/tun-metadata.js";
-import { getBytes, setBytes } from "../../openflow/flow.js";
+import { orBytes } from "../../openflow/flow.js";
 import { VLAN_PRESENT } from "../../openflow/numbers.js";
 import type { Subfield } from "../../openflow/types.js";
 import type { Context } from "./context.js";
@@ -50,21 +50,21 @@ export const markField = (ctx: Context, field: FieldName, bytes: Uint8Array | un
     unwildcardField(ctx.mask, field);
   } else {
     const { at, bits } = FIELD_PLACE[field];
-    const now = getBytes(ctx.mask, at, bits);
-    const skip = bytes.length - now.length;
-    setBytes(
-      ctx.mask,
-      at,
-      bits,
-      now.map((byte, i) => byte | bytes[i + skip]!),
-    );
+    orBytes(ctx.mask, at, bits, bytes);
   }
   if (row.in === "vlan0_tci") ctx.mark("vlan0_tci", VLAN_PRESENT);
 };
 
-const subfieldMask = ({ field, lsb, bits }: Subfield): Uint8Array => {
+/** By the subfield as an action has it, which never changes. */
+const subfieldMasks = new WeakMap<Subfield, Uint8Array>();
+
+const subfieldMask = (subfield: Subfield): Uint8Array => {
+  const known = subfieldMasks.get(subfield);
+  if (known !== undefined) return known;
+  const { field, lsb, bits } = subfield;
   const mask = new Uint8Array(FIELD_BYTES[field]);
   for (let bit = lsb; bit < lsb + bits; bit++) mask[mask.length - 1 - (bit >>> 3)]! |= 1 << (bit & 7);
+  subfieldMasks.set(subfield, mask);
   return mask;
 };
 
