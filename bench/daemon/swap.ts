@@ -16,6 +16,7 @@ export interface SwapOptions {
 
 const FLOWS = ["udp,in_port=1,actions=output:2"];
 const WARM_MS = 300;
+const SETTLE_STEPS = 1000;
 const PAUSE_MS = 1;
 const BURST_MS = 250;
 
@@ -36,6 +37,8 @@ export async function* runSwap({ swaps, perSecond }: SwapOptions): AsyncGenerato
   using bridge = openBridge(lab, "tc", FLOWS);
   await lab.send(WARM_MS, perSecond);
   await sleep(WARM_MS);
+  // What is swapped must be what runs, and go on running.
+  for (let i = 0; i < SETTLE_STEPS && bridge.specialiser.isBusy; i++) await sleep(PAUSE_MS);
   const { datapath } = bridge;
   const { generation } = datapath;
   const pending = datapath.prepare(generation.plan);

@@ -92,11 +92,15 @@ const emitHash = (
   });
   const h = b.value("hash", hash.seed);
   const multiplier = b.value("multiplier", WORD_MULTIPLIER);
-  for (const word of key) {
-    b.aluTo("xor", h, word);
+  const mix = (): void => {
     b.aluTo("mul", h, multiplier);
     b.aluTo("xor", h, b.alu("rsh", h, 32, "high"));
+  };
+  for (const word of key) {
+    b.aluTo("xor", h, word);
+    mix();
   }
+  mix();
   const bucket = b.alu("and", h, 2 ** hash.bucketBits - 1, "bucket");
   const displacement = b.load("u16", element(b, map, hash.displacementsAt, bucket, 2), 0, "displacement");
   const slot = b.alu("xor", b.alu("rsh", h, 32, "high"), displacement, "slot", 32);

@@ -46,6 +46,9 @@ const hashAll = (keys: readonly BigUint64Array[], seed: number): Uint32Array => 
       h = ((h ^ word) * WORD_MULTIPLIER) & MASK64;
       h ^= h >> 32n;
     }
+    // Keys that differ in the high bits of the last word only have not reached the low bits yet.
+    h = (h * WORD_MULTIPLIER) & MASK64;
+    h ^= h >> 32n;
     out[2 * i] = Number(h & 0xffffffffn);
     out[2 * i + 1] = Number(h >> 32n);
   });
