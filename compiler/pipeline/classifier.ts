@@ -12,7 +12,12 @@ export type { Classifiable, Clause } from "./subtable.js";
 
 const TRIE_WORDS = TRIE_MEMBERS.map((member) => FLOW[member].at >>> 5);
 
-const keyOf = (mask: FlowWords): string => mask.join(",");
+/** The words of a mask that are not zero, mostly a few. */
+const keyOf = (mask: FlowWords): string => {
+  let key = "";
+  for (let word = 0; word < mask.length; word++) if (mask[word] !== 0) key += `${word}:${mask[word]!},`;
+  return key;
+};
 
 /** The tries of one classifier, and their answers for one flow. */
 class Tries implements TrieAnswers {
