@@ -57,7 +57,10 @@ describe("addLoaderCommands()", () => {
       const { out, err, code } = load(...obj(), "--hook", "native");
       assert.match(out, /^b: loaded program "main" \(id \d+\) at native\n$/);
       assert.deepEqual([err, code], ["", 0]);
-      assert.match(status().out, /^b \(index \d+, up\):\n {2}native +program id \d+ "main", ours\n$/);
+      assert.match(
+        status().out,
+        /^b \(index \d+, up\):\n {2}native +program id \d+ "main", ours(, \d+ steps of the verifier)?\n$/,
+      );
       assert.match(load(...obj(), "--hook", "native").out, /^b: replaced by program "main"/);
       assert.deepEqual(unload(), { out: "", err: "", code: 0 });
       assert.match(status("b").out, /^b \(index \d+, up\): nothing attached\n$/);
@@ -70,12 +73,23 @@ describe("addLoaderCommands()", () => {
         [installed?.["interface"], installed?.["hook"], installed?.["via"], installed?.["hasReplaced"]],
         ["b", "tc", tcWay(), false],
       );
+      const [{ programs = [] } = {}] = JSON.parse(status("-j").out) as { programs?: { verifiedInsns: number }[] }[];
+      const [{ verifiedInsns } = { verifiedInsns: -1 }] = programs;
+      assert.ok(verifiedInsns >= 0);
       assert.deepEqual(JSON.parse(status("-j").out), [
         {
           interface: "b",
           ifindex: lab.b.interface.index,
           isUp: true,
-          programs: [{ hook: `${tcWay()}-ingress`, programId: installed?.["programId"], program: "tc", isOurs: true }],
+          programs: [
+            {
+              hook: `${tcWay()}-ingress`,
+              programId: installed?.["programId"],
+              program: "tc",
+              verifiedInsns,
+              isOurs: true,
+            },
+          ],
         },
       ]);
       assert.deepEqual(JSON.parse(unload("-j").out), [{ interface: "b" }]);

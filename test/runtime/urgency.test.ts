@@ -44,11 +44,15 @@ describe("Urgency", () => {
     using urgency = Urgency.start(linux());
     await until(() => urgency.stats.policy === "rr");
     await sleep(200);
-    urgency.worked();
-    assert.equal(urgency.stats.policy, "rr");
-    for (const end = performance.now() + 2000; performance.now() < end && urgency.stats.demotions === 0;)
+    // Other tests of this process may have left work behind, such as garbage.
+    await until(() => {
       urgency.worked();
-    assert.equal(urgency.stats.demotions, 1);
+      return urgency.stats.policy === "rr";
+    });
+    const { demotions } = urgency.stats;
+    const isDemoted = (): boolean => urgency.stats.demotions > demotions;
+    for (const end = performance.now() + 2000; performance.now() < end && !isDemoted();) urgency.worked();
+    assert.ok(isDemoted());
   });
 
   it("says so when it may not", () => {
