@@ -1,10 +1,10 @@
 // OpenFlow messages in text, to the character as `ovs-ofctl ofp-print` writes them.
 
-import { NotSupportedError } from "ebpf-assembler";
 import { read16, read32 } from "../../packet/words.js";
 import { fromBytes } from "../big-endian.js";
 import { portToText } from "../ports.js";
-import { DEFAULT_PRIORITY, PORT, type Action } from "../types.js";
+import { DEFAULT_PRIORITY, PORT } from "../types.js";
+import { decodeInstructions } from "../wire/decode-actions.js";
 import { errorName, OpenFlowError, type ErrorCode } from "../wire/errors.js";
 import {
   decodeFlowMod,
@@ -22,8 +22,6 @@ import { formatMatch10 } from "./match10.js";
 import { hexPadded } from "./values.js";
 
 export interface MessageFormat {
-  /** Reads actions of OpenFlow 1.0, or instructions of later versions. Absent: messages with actions are not printed. */
-  readonly readActions?: (bytes: Uint8Array, minor: number) => readonly Action[];
   /** As `ovs-ofctl -m`: from 2 on the payload of echoes, from 3 on matches as they stand on the wire. Default: 4. */
   readonly verbosity?: number;
 }
@@ -134,13 +132,8 @@ const COMMAND_WORDS = {
   delete_strict: "DEL_STRICT",
 } as const;
 
-const actionsText = (mod: WireFlowMod, message: Message, { readActions }: MessageFormat): string => {
-  if (mod.actions.length === 0) return formatActions([]);
-  if (readActions === undefined) {
-    throw new NotSupportedError(`Reading actions of ${message.row.name} with ${mod.actions.length} bytes of them`);
-  }
-  return formatActions(readActions(mod.actions, minorOf(message)));
-};
+const actionsText = (mod: WireFlowMod, message: Message): string =>
+  formatActions(decodeInstructions(mod.actions, minorOf(message)));
 
 const flowMod: Print = (message, format) => {
   const mod = decodeFlowMod(message);
@@ -166,7 +159,7 @@ const flowMod: Print = (message, format) => {
     ...(mod.buffer === undefined ? [] : [`buf:${hexPadded(mod.buffer, 1)}`]),
     ...(mod.outPort === PORT.NONE ? [] : [`out_port:${portToText(mod.outPort)}`]),
     ...mod.flags,
-    `actions=${actionsText(mod, message, format)}`,
+    `actions=${actionsText(mod, message)}`,
   ].join(" ");
 };
 

@@ -163,8 +163,10 @@ const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
   set_l4_src_port: (ctx, { port }) => setPort(ctx, "tp_src", port),
   set_l4_dst_port: (ctx, { port }) => setPort(ctx, "tp_dst", port),
   dec_ttl: (ctx, { ids }) => decTtl(ctx, ids.length === 0 ? [0] : ids),
-  resubmit: (ctx, { inPort, table }) =>
-    tableAction(ctx, inPort === undefined || inPort === PORT.IN_PORT ? ctx.inPort : inPort, table ?? ctx.table),
+  resubmit: (ctx, { inPort, table, ct }) =>
+    ct === true
+      ? unsupported(ctx, "resubmit(ct)")
+      : tableAction(ctx, inPort === undefined || inPort === PORT.IN_PORT ? ctx.inPort : inPort, table ?? ctx.table),
   write_metadata: (ctx, { value, mask }) => writeMetadata(ctx, value, mask),
   meter: (ctx, { meter }) => {
     const entry = ctx.sw.meters.get(meter);

@@ -12,6 +12,7 @@ import {
   decodeInstructions,
   encodeInstructions,
   formatActions,
+  formatMessage,
   OpenFlowError,
   parseFlowMods,
   PROTOCOL,
@@ -31,8 +32,8 @@ const VERSIONS: readonly (readonly [version: string, minor: MinorVersion, protoc
   ["OpenFlow15", 5, "OpenFlow15"],
 ];
 
-/** The flow-mods that ovs-ofctl makes of `flows`, as hex. */
-const ovsMessages = (version: string, flows: readonly string[]): string[] => {
+/** The flow-mods that ovs-ofctl makes of `flows`, as hex and as it prints them, with a dump. */
+const ovsMessages = (version: string, flows: readonly string[]): { hex: string; text: string }[] => {
   const scratch = mkdtempSync(join(tmpdir(), "ofxdp-wire-"));
   try {
     const file = join(scratch, "flows.txt");
@@ -42,10 +43,14 @@ const ovsMessages = (version: string, flows: readonly string[]): string[] => {
       maxBuffer: 1 << 28,
     });
     assert.equal(status, 0, stderr);
-    const messages: string[] = [];
+    const messages: { hex: string; text: string }[] = [];
     for (const line of stdout.split("\n")) {
-      if (line.includes("_FLOW_MOD")) messages.push("");
-      else if (/^[0-9a-f]{8} {2}/.test(line)) messages[messages.length - 1] += line.slice(10, 58).replace(/[ -]/g, "");
+      const isDump = /^[0-9a-f]{8} {2}/.test(line);
+      if (line.includes("_FLOW_MOD")) messages.push({ hex: "", text: "" });
+      else if (!isDump) continue;
+      const message = messages.at(-1)!;
+      message.text += `${line}\n`;
+      if (isDump) message.hex += line.slice(10, 58).replace(/[ -]/g, "");
     }
     return messages;
   } finally {
@@ -81,7 +86,7 @@ describe("actions on the wire against ovs-ofctl", function () {
   const mods = parseFlowMods(ACTION_FLOWS.join("\n"));
 
   for (const [version, minor, protocol] of VERSIONS) {
-    it(`encodeInstructions() gives the bytes of ${version}, decodeInstructions() reads them`, () => {
+    it(`encodeInstructions() gives the bytes of ${version}, decodeInstructions() and formatMessage() read them`, () => {
       const carried = mods.flatMap((mod) => {
         if ((mod.protocols & PROTOCOL[protocol]) === 0) return [];
         const flow = carryFlow(mod.flow, protocol);
@@ -93,7 +98,9 @@ describe("actions on the wire against ovs-ofctl", function () {
       );
       for (const [i, { text, flow }] of carried.entries()) {
         const bytes = encodeInstructions(flow.actions, minor);
-        assert.equal(toHex(bytes), instructionsOf(messages[i]!, minor, bytes.length), text);
+        const message = messages[i]!;
+        assert.equal(toHex(bytes), instructionsOf(message.hex, minor, bytes.length), text);
+        assert.equal(formatMessage(fromHex(message.hex), { verbosity: 5 }), message.text, text);
         assert.equal(formatActions(decodeInstructions(bytes, minor)), formatActions(flow.actions), text);
       }
       assert.ok(carried.length > 80);
