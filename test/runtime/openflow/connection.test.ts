@@ -241,6 +241,9 @@ describe("openflow connections", () => {
 });
 
 describe("Rconn", () => {
+  // Connections that were closed have a second for their last words.
+  after(() => sleep(1500));
+
   it("connects when the controller comes, and again when it went, with longer and longer pauses", async () => {
     const path = mkdtempSync(join(tmpdir(), "ofxdp-rconn-"));
     const target = parseTarget(`unix:${join(path, "c")}`);
