@@ -63,6 +63,9 @@ export const compileC = (name: string, { defines = {}, headers = {} }: CompileOp
   }
 };
 
+/** Path of `bench/c/NAME.c`. */
+export const hostSource = (name: string): string => join(SOURCES, `${name}.c`);
+
 /**
  * Compiles `bench/c/NAME.c` for this machine.
  * @param out - path of the program
@@ -70,7 +73,8 @@ export const compileC = (name: string, { defines = {}, headers = {} }: CompileOp
  */
 export const compileHost = (name: string, out: string): void => {
   const compiler = findCompiler();
-  const source = join(SOURCES, `${name}.c`);
-  const { status, stderr } = spawnSync(compiler, ["-O2", "-Wall", "-Werror", source, "-o", out], { encoding: "utf8" });
+  const { status, stderr } = spawnSync(compiler, ["-O2", "-Wall", "-Werror", hostSource(name), "-o", out], {
+    encoding: "utf8",
+  });
   if (status !== 0) throw new NotSupportedError(`bench/c/${name}.c with ${compiler}`, stderr.trim());
 };

@@ -1,18 +1,21 @@
-// The sender of packets, built once per process.
+// The sender of packets, built beside the bench's own modules when it is older than its source.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { compileHost } from "../clang.js";
+import { renameSync, statSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { compileHost, hostSource } from "../clang.js";
 
-let built: string | undefined;
+const NAME = "blast";
+const PROGRAM = fileURLToPath(new URL(`../${NAME}`, import.meta.url));
 
-/** Path of bench/c/blast.c compiled; removed when the process ends. */
+const changedMs = (path: string): number => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+
+/** Path of bench/c/blast.c compiled. */
 export const blastPath = (): string => {
-  if (built !== undefined) return built;
-  const directory = mkdtempSync(join(tmpdir(), "ofxdp-bench-"));
-  process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
-  const path = join(directory, "blast");
-  compileHost("blast", path);
-  return (built = path);
+  if (changedMs(PROGRAM) <= changedMs(hostSource(NAME))) {
+    // Another process may be building, or running, the same.
+    const own = `${PROGRAM}.${process.pid}`;
+    compileHost(NAME, own);
+    renameSync(own, PROGRAM);
+  }
+  return PROGRAM;
 };

@@ -85,8 +85,9 @@ describe("runtime/channel/reader", () => {
           try {
             decode(upcall, record.subarray(0, size), "upcall");
           } catch (error) {
-            // The one difference allowed: the packet attribute's own length, which the reader does not trust.
-            assert.ok(error instanceof CodecError && error.at === UPCALL.packetAttr, String(error));
+            // The one difference allowed: the packet attribute's own length, which the reader does not trust. Where it is
+            // too small, the codec takes packet bytes for another attribute.
+            assert.ok(error instanceof CodecError && error.at >= UPCALL.packetAttr, String(error));
           }
         },
       ),
