@@ -9,6 +9,7 @@ import { get, newFlow, set, unwildcard, type FlowWords } from "../openflow/flow.
 import { formatFlow } from "../openflow/print/flow.js";
 import type { Match } from "../openflow/types.js";
 import { ETH_TYPE, IP_PROTO } from "../packet/headers.js";
+import { carrierOf } from "../pipeline/carriers.js";
 import { shapeOf, type DpAction } from "../pipeline/dp-action.js";
 import type { Switch } from "../pipeline/switch.js";
 import type { Rule } from "../pipeline/table.js";
@@ -123,7 +124,8 @@ export const forecast = (sw: Switch, layout: KeyLayout, limits: ForecastLimits =
     const flow = asPacket(sample);
     const seen = new Set<number>();
     const translation = translate(sw, flow, { trace: noting(seen) });
-    const { actions, slow, rules } = translation;
+    const { actions, rules } = translation;
+    const { slow } = carrierOf(actions);
     const way = `${get(flow, "in_port")}:${rules.map((rule) => numbers.get(rule)).join()}`;
     if (ways.has(way)) continue;
     ways.add(way);

@@ -132,23 +132,45 @@ export const PREREQUISITES: Readonly<Record<Prerequisite, readonly (readonly Con
 export const prerequisites = (field: FieldName): readonly (readonly Constraint[])[] =>
   PREREQUISITES[FIELDS[field].needs];
 
+/** A {@link Constraint} as one word of the flow. */
+interface WordConstraint {
+  readonly word: number;
+  readonly value: number;
+  readonly mask: number;
+  /** How far the member lies from the word's end. */
+  readonly shift: number;
+  /** Packets without an Ethernet header have their Ethernet type elsewhere. */
+  readonly isEtherType: boolean;
+}
+
+const inWord = ({ member, value, mask }: Constraint): WordConstraint => {
+  const { at, bits } = FLOW[member];
+  const shift = 32 - (at & 31) - bits;
+  return { word: at >>> 5, value: value << shift, mask: mask << shift, shift, isEtherType: member === "dl_type" };
+};
+
+const WORD_PREREQUISITES: Readonly<Record<FieldName, readonly (readonly WordConstraint[])[]>> = perField((row) =>
+  PREREQUISITES[row.needs].map((all) => all.map(inWord)),
+);
+
+const PACKET_TYPE_WORD = FLOW.packet_type.at >>> 5;
+
 /**
  * Whether `flow` (of a packet, or the value part of a match) meets the prerequisites of `field`.
  *
- * @param unwildcard - called with each constraint that was looked at, so that the caller can note its bits
+ * @param wc - gets the bits that were looked at or-ed in
  */
-export const meetsPrerequisites = (
-  flow: FlowWords,
-  field: FieldName,
-  unwildcard?: (constraint: Constraint) => void,
-): boolean =>
-  prerequisites(field).some((all) =>
-    all.every((constraint) => {
-      unwildcard?.(constraint);
-      const { member, value, mask } = constraint;
-      return (((member === "dl_type" ? etherType(flow) : get(flow, member)) ^ value) & mask) === 0;
-    }),
-  );
+export const meetsPrerequisites = (flow: FlowWords, field: FieldName, wc?: FlowWords): boolean => {
+  alternatives: for (const all of WORD_PREREQUISITES[field]) {
+    for (const { word, value, mask, shift, isEtherType } of all) {
+      if (wc !== undefined) wc[word]! |= mask;
+      const has = isEtherType && flow[PACKET_TYPE_WORD] !== 0 ? etherType(flow) << shift : flow[word]!;
+      if (((has ^ value) & mask) !== 0) continue alternatives;
+    }
+    return true;
+  }
+  return false;
+};
 
 /** States of a connection of which OVS says that they come with an original direction; or tracked and not invalid. */
 const CT_VALID =
@@ -244,6 +266,23 @@ export const writeSubfield = (flow: FlowWords, { field, lsb, bits }: Subfield, v
     now[index] = (now[index]! & ~(1 << (to & 7))) | (bit << (to & 7));
   }
   writeField(flow, field, now);
+};
+
+/** Fields whose value is just the bits of the flow: not scaled or renumbered, and writing them changes nothing else. */
+const IS_PLAIN: Readonly<Record<FieldName, boolean>> = perField(
+  (row, name) =>
+    row.valueBits === undefined &&
+    row.valueShift === undefined &&
+    row.format !== "port16" &&
+    row.in !== "vlan0_tci" &&
+    !isTunMetadata(name),
+);
+
+/** The run of flow bits that a subfield is; undefined when its field is not just bits of the flow. */
+export const subfieldPlace = ({ field, lsb, bits }: Subfield): Place | undefined => {
+  if (!IS_PLAIN[field]) return undefined;
+  const place = FIELD_PLACE[field];
+  return { at: place.at + place.bits - lsb - bits, bits };
 };
 
 /** Marks in `mask` the bits of the flow that reading a field looks at. */

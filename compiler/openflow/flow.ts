@@ -224,5 +224,24 @@ export const setOnes = (mask: FlowWords, at: number, bits: number): void => {
   }
 };
 
+/** Makes `bits` bits of `to` at `toAt` those of `from` at `fromAt`; the two runs must not overlap. */
+export const copyBits = (to: FlowWords, toAt: number, from: FlowWords, fromAt: number, bits: number): void => {
+  for (let done = 0; done < bits;) {
+    const n = Math.min(32 - ((toAt + done) & 31), bits - done);
+    setBits(to, toAt + done, n, getBits(from, fromAt + done, n));
+    done += n;
+  }
+};
+
+/** Whether `bits` bits at `at` are the same in both. */
+export const equalBits = (a: FlowWords, b: FlowWords, at: number, bits: number): boolean => {
+  for (let done = 0; done < bits;) {
+    const n = Math.min(32 - ((at + done) & 31), bits - done);
+    if (getBits(a, at + done, n) !== getBits(b, at + done, n)) return false;
+    done += n;
+  }
+  return true;
+};
+
 /** {@link setOnes} for a whole member. */
 export const unwildcard = (mask: FlowWords, member: Member): void => setOnes(mask, FLOW[member].at, FLOW[member].bits);

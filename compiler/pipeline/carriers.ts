@@ -129,11 +129,12 @@ const profileOf = (actions: readonly DpAction[]): Profile => {
   return { outputs, editsBetween, controller, slowTarget, sctpPort, remarks, metersBehind, beyond };
 };
 
+const refusalOf = (hook: Carrier, profile: Profile): string | undefined =>
+  LIMITS.find(({ hooks, applies }) => hooks.includes(hook) && applies(profile))?.why(profile);
+
 /** Why a hook cannot carry `actions`, or undefined when it can. */
-export const refusal = (hook: Carrier, actions: readonly DpAction[]): string | undefined => {
-  const profile = profileOf(actions);
-  return LIMITS.find(({ hooks, applies }) => hooks.includes(hook) && applies(profile))?.why(profile);
-};
+export const refusal = (hook: Carrier, actions: readonly DpAction[]): string | undefined =>
+  refusalOf(hook, profileOf(actions));
 
 export interface Carriage {
   readonly hook: Carrier;
@@ -145,8 +146,9 @@ export interface Carriage {
 
 /** The highest hook that can carry `actions`. */
 export const carrierOf = (actions: readonly DpAction[]): Carriage => {
+  const profile = profileOf(actions);
   for (const hook of ["tc", "xdp"] as const) {
-    const why = refusal(hook, actions);
+    const why = refusalOf(hook, profile);
     if (why === undefined) continue;
     return hook === "tc" ? { hook: "slow", why, slow: why } : { hook: "tc", why };
   }

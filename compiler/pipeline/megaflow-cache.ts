@@ -2,6 +2,7 @@
 // bits that mattered. The reference that datapaths are compared with; it is emptied by any change of the switch.
 
 import type { FlowWords, Match } from "../openflow/index.js";
+import { carrierOf } from "./carriers.js";
 import { Classifier } from "./classifier.js";
 import { newFlow } from "../openflow/flow.js";
 import type { Switch } from "./switch.js";
@@ -42,7 +43,8 @@ export class MegaflowCache {
       this.#version = this.sw.version;
     }
     let megaflow = this.#flows.lookup(flow, this.#ignored);
-    const path = megaflow === undefined ? "miss" : megaflow.translation.slow === undefined ? "hit" : "slow";
+    const path =
+      megaflow === undefined ? "miss" : carrierOf(megaflow.translation.actions).hook === "slow" ? "slow" : "hit";
     if (megaflow === undefined) {
       const translation = translate(this.sw, flow);
       const { mask } = translation;

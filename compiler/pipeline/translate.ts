@@ -7,11 +7,10 @@
 // the same actions, rules, groups and sightings apart from the values that the mask covers. Translating has no side
 // effect; credit.ts applies what a translation implies.
 
-import { FLOW, get, getBits, PACKET_WORDS_AT, set, type FlowWords } from "../openflow/flow.js";
+import { FLOW, get, getBits, PACKET_WORDS_AT, set, setBits, type FlowWords } from "../openflow/flow.js";
 import { VLAN_PRESENT } from "../openflow/numbers.js";
 import { IP_PROTO, NW_FRAG } from "../packet/headers.js";
 import { PORT, type Action } from "../openflow/types.js";
-import { carrierOf } from "./carriers.js";
 import type { DpAction } from "./dp-action.js";
 import type { FinTimeout, LearnedFlow } from "./learned-flows.js";
 import type { MacSighting } from "./mac-learning.js";
@@ -41,10 +40,8 @@ export interface Translation {
   readonly learned: readonly LearnedFlow[];
   /** Rules that a packet with FIN or RST shortens. */
   readonly finTimeouts: readonly FinTimeout[];
-  /** Why no datapath hook can carry the actions, when none can. */
-  readonly slow?: string;
-  /** Why the translation was given up; the packet is dropped. */
-  readonly error?: XlateError;
+  /** Why the translation was given up, if it was; the packet is dropped. */
+  readonly error: XlateError | undefined;
   /** The flow as the pipeline left it. */
   readonly final: FlowWords;
   /** {@link Switch.version} at the time. */
@@ -90,27 +87,37 @@ const startMask = (ctx: Context): void => {
   ctx.markAll("dl_type");
 };
 
+const VLAN_TCIS = [FLOW.vlan0_tci, FLOW.vlan1_tci] as const;
+
+/** Leaves of both ports no more than `bits`. */
+const keepOfPorts = (mask: FlowWords, bits: number): void => {
+  for (const member of ["tp_src", "tp_dst"] as const) set(mask, member, get(mask, member) & bits);
+};
+
 /** Brings a mask to what a datapath can look at. */
 const finishMask = (ctx: Context, flow: FlowWords, mask: FlowWords): FlowWords => {
   // As OVS does, always; lookupMask() takes it back where it can.
   if (ctx.isIp) set(mask, "nw_frag", NW_FRAG.ANY | NW_FRAG.LATER);
   // Metadata and registers are always 0 when a packet comes in.
-  for (let word = 1; word < PACKET_WORDS_AT; word++) mask[word] = 0;
-  const proto = get(flow, "nw_proto");
-  if (ctx.isIp && (proto === IP_PROTO.ICMP || proto === IP_PROTO.ICMPV6)) {
+  mask.fill(0, 1, PACKET_WORDS_AT);
+  if (ctx.isIp) {
+    const proto = get(flow, "nw_proto");
     // Type and code are 8 bits in members of 16.
-    for (const member of ["tp_src", "tp_dst"] as const) set(mask, member, get(mask, member) & 0xff);
+    if (proto === IP_PROTO.ICMP || proto === IP_PROTO.ICMPV6) keepOfPorts(mask, 0xff);
   }
-  for (const member of ["vlan0_tci", "vlan1_tci"] as const) {
-    const tci = get(mask, member);
-    if (tci !== 0) set(mask, member, tci | VLAN_PRESENT);
+  for (const { at, bits } of VLAN_TCIS) {
+    const tci = getBits(mask, at, bits);
+    if (tci !== 0) setBits(mask, at, bits, tci | VLAN_PRESENT);
   }
-  if ((get(flow, "nw_frag") & NW_FRAG.LATER) !== 0) {
-    // A later fragment has no ports.
-    for (const member of ["tp_src", "tp_dst"] as const) set(mask, member, 0);
-  }
+  // A later fragment has no ports.
+  if ((get(flow, "nw_frag") & NW_FRAG.LATER) !== 0) keepOfPorts(mask, 0);
   return mask;
 };
+
+const NONE: readonly never[] = Object.freeze([]);
+
+/** The context goes on with a list that is empty. */
+const orNone = <T>(list: readonly T[]): readonly T[] => (list.length === 0 ? NONE : list);
 
 /**
  * Translates one packet through the tables of `sw`.
@@ -131,7 +138,6 @@ export const translate = (sw: Switch, flow: FlowWords, options: TranslateOptions
   }
   const { error } = ctx;
   const actions = error === undefined ? ctx.actions : [];
-  const { slow } = carrierOf(actions);
   const looksAtFrag = get(ctx.mask, "nw_frag") !== 0;
   const own = (words: FlowWords): FlowWords => (options.borrow === true ? words : words.slice());
   return {
@@ -139,12 +145,11 @@ export const translate = (sw: Switch, flow: FlowWords, options: TranslateOptions
     mask: finishMask(ctx, flow, own(ctx.mask)),
     looksAtFrag,
     rules: ctx.rules,
-    groups: ctx.groups,
-    learns: ctx.learns,
-    learned: ctx.learned,
-    finTimeouts: ctx.finTimeouts,
-    ...(slow === undefined ? {} : { slow }),
-    ...(error === undefined ? {} : { error }),
+    groups: orNone(ctx.groups),
+    learns: orNone(ctx.learns),
+    learned: orNone(ctx.learned),
+    finTimeouts: orNone(ctx.finTimeouts),
+    error,
     final: own(ctx.flow),
     version: sw.version,
   };

@@ -429,7 +429,7 @@ export class MegaflowCache {
 
   /** Why user space must carry out a megaflow's actions for good; undefined when its hook's program can. */
   slowReason(ukey: Ukey): string | undefined {
-    return ukey.translation.slow ?? this.facts.refusal(this.ports.hookOf(ukey.ifindex), ukey.translation.actions);
+    return this.facts.refusal(this.ports.hookOf(ukey.ifindex), ukey.translation.actions);
   }
 
   /** Where packets of a megaflow are handled now: by the hook's program or by user space. */

@@ -28,18 +28,8 @@ for (const member of PACKET_MEMBERS) unwildcard(PACKET_BITS, member);
 export type Verdict = Omit<Translation, "mask" | "looksAtFrag" | "final">;
 
 const verdictOf = (translation: Translation): Verdict => {
-  const { actions, rules, groups, learns, learned, finTimeouts, slow, error, version } = translation;
-  return {
-    actions,
-    rules,
-    groups,
-    learns,
-    learned,
-    finTimeouts,
-    ...(slow === undefined ? {} : { slow }),
-    ...(error === undefined ? {} : { error }),
-    version,
-  };
+  const { actions, rules, groups, learns, learned, finTimeouts, error, version } = translation;
+  return { actions, rules, groups, learns, learned, finTimeouts, error, version };
 };
 
 /** Whether nothing in it belongs to one packet alone. */
@@ -49,7 +39,6 @@ const isCommon = ({ groups, learns, learned, finTimeouts }: Verdict): boolean =>
 /** Whether two that are common mean the same. */
 const isSameVerdict = (a: Verdict, b: Verdict): boolean =>
   a.version === b.version &&
-  a.slow === b.slow &&
   a.error === b.error &&
   a.rules.length === b.rules.length &&
   a.rules.every((rule, i) => rule === b.rules[i]) &&

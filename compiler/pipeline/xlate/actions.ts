@@ -16,15 +16,13 @@ import { popVlan, pushVlan, setVlan } from "./vlan.js";
 
 type ActionOf<K extends ActionKind> = Extract<Action, { readonly kind: K }>;
 
-/** Returns true when the rest of the action list is not to be carried out. */
-type AnyHandler = (ctx: Context, action: Action, inBucket: boolean, rest: () => readonly Action[]) => boolean | void;
+/** The list that an action stands in; the actions behind it begin at `next`. */
+type Args<A extends Action> = [ctx: Context, action: A, inBucket: boolean, list: readonly Action[], next: number];
 
-type Handler<K extends ActionKind> = (
-  ctx: Context,
-  action: ActionOf<K>,
-  inBucket: boolean,
-  rest: () => readonly Action[],
-) => boolean | void;
+/** Returns true when the rest of the action list is not to be carried out. */
+type AnyHandler = (...args: Args<Action>) => boolean | void;
+
+type Handler<K extends ActionKind> = (...args: Args<ActionOf<K>>) => boolean | void;
 
 /** Bits of nw_tos. */
 const DSCP = 0xfc;
@@ -113,8 +111,8 @@ const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
     ctx.queue = 0;
   },
   clone,
-  check_pkt_larger: (ctx, action, _inBucket, rest) => {
-    checkPktLarger(ctx, action, rest());
+  check_pkt_larger: (ctx, action, _inBucket, list, next) => {
+    checkPktLarger(ctx, action, list.slice(next));
     return true;
   },
   debug_slow: () => {},
@@ -204,6 +202,6 @@ export const runActions = (ctx: Context, actions: readonly Action[], inBucket: b
       unsupported(ctx, action.kind);
       return;
     }
-    if (handler(ctx, action, inBucket, () => actions.slice(i + 1)) === true) return;
+    if (handler(ctx, action, inBucket, actions, i + 1) === true) return;
   }
 };

@@ -15,6 +15,7 @@ const IRREVERSIBLE: readonly ActionKind[] = [
 
 /** Carries out what stands in the action set, which is empty then. */
 export const runActionSet = (ctx: Context): void => {
+  if (ctx.actionSet.length === 0) return;
   const actions = orderActionSet(ctx.actionSet);
   ctx.actionSet = [];
   if (actions.length === 0) return;

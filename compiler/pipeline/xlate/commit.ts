@@ -4,12 +4,12 @@
 // depends on what the packet is, the bits that say so.
 
 import {
+  copyBits,
+  equalBits,
   FLOW,
   get,
-  getBits,
   getBytes,
   PACKET_WORDS_AT,
-  setBits,
   type FlowWords,
   type Member,
 } from "../../openflow/flow.js";
@@ -94,21 +94,12 @@ const FAMILIES: ReadonlyMap<number, { readonly family: Family; readonly rows: re
   [ETH_TYPE.ARP, { family: "arp", rows: ARP }],
 ]);
 
-const isEqual = (a: FlowWords, b: FlowWords, member: Member): boolean => {
-  const { at, bits } = FLOW[member];
-  for (let done = 0; done < bits; done += 16) {
-    const n = Math.min(16, bits - done);
-    if (getBits(a, at + done, n) !== getBits(b, at + done, n)) return false;
-  }
-  return true;
-};
+const isEqual = (a: FlowWords, b: FlowWords, member: Member): boolean =>
+  equalBits(a, b, FLOW[member].at, FLOW[member].bits);
 
 const copy = (to: FlowWords, from: FlowWords, member: Member): void => {
   const { at, bits } = FLOW[member];
-  for (let done = 0; done < bits; done += 16) {
-    const n = Math.min(16, bits - done);
-    setBits(to, at + done, n, getBits(from, at + done, n));
-  }
+  copyBits(to, at, from, at, bits);
 };
 
 /** `bytes` bytes of a member, right-aligned. */

@@ -107,14 +107,15 @@ export class Context {
     this.mask.fill(0);
     this.actions = [];
     this.rules = [];
-    this.groups = [];
-    this.learns = [];
-    this.learned = [];
-    this.finTimeouts = [];
+    // Mostly empty, and then not given to anybody.
+    if (this.groups.length > 0) this.groups = [];
+    if (this.learns.length > 0) this.learns = [];
+    if (this.learned.length > 0) this.learned = [];
+    if (this.finTimeouts.length > 0) this.finTimeouts = [];
     this.queue = 0;
-    this.stack = [];
+    if (this.stack.length > 0) this.stack = [];
     this.exit = false;
-    this.actionSet = [];
+    if (this.actionSet.length > 0) this.actionSet = [];
     this.actionSetHasGroup = false;
     this.inActionSet = false;
     this.isLast = true;

@@ -16,7 +16,7 @@ import type { BucketEntry, GroupEntry, Selection } from "../group-table.js";
 import { hash5Tuple, hashBytes, hashInt, hashUint64, symmetricL3L4, symmetricL4 } from "../ovs-hash.js";
 import type { Switch } from "../switch.js";
 import type { Context } from "./context.js";
-import { markConstraint, markField } from "./set-field.js";
+import { markField } from "./set-field.js";
 
 /** Groups that watch groups that watch groups (OVS MAX_LIVENESS_RECURSION). */
 const MAX_LIVENESS_DEPTH = 128;
@@ -174,7 +174,7 @@ const byFields = (ctx: Context, entry: GroupEntry): BucketEntry | undefined => {
   const chosen: ReadonlySet<FieldName> = new Set(fields);
   // In the order of the field table, whatever the order they were written in.
   for (const field of FIELD_NAMES) {
-    if (!chosen.has(field) || !meetsPrerequisites(ctx.flow, field, (c) => markConstraint(ctx, c))) continue;
+    if (!chosen.has(field) || !meetsPrerequisites(ctx.flow, field, ctx.mask)) continue;
     const ones = masks?.[field];
     markField(ctx, field, ones);
     const value = readField(ctx.flow, field);

@@ -7,28 +7,22 @@ import {
   fieldSpec,
   meetsPrerequisites,
   readSubfield,
+  subfieldPlace,
   unwildcardField,
   writeField,
   writeFieldMasked,
   writeSubfield,
-  type Constraint,
 } from "../../openflow/field-access.js";
 import { fromBytes, toBytes } from "../../openflow/big-endian.js";
 import { FIELD_NAMES, type FieldName } from "../../openflow/fields.js";
 import { isTunMetadata } from "../../openflow/fields/tun-metadata.js";
-import { orBytes } from "../../openflow/flow.js";
+import { copyBits, orBytes, setBytes, setOnes } from "../../openflow/flow.js";
 import { VLAN_PRESENT } from "../../openflow/numbers.js";
 import type { Subfield } from "../../openflow/types.js";
 import type { Context } from "./context.js";
 
-/** Marks the bits of one constraint. */
-export const markConstraint = (ctx: Context, { member, mask }: Constraint): void => {
-  ctx.mark(member, mask);
-};
-
 /** Whether the packet has `field`; notes it when not. */
-const has = (ctx: Context, field: FieldName): boolean =>
-  meetsPrerequisites(ctx.flow, field, (constraint) => markConstraint(ctx, constraint));
+const has = (ctx: Context, field: FieldName): boolean => meetsPrerequisites(ctx.flow, field, ctx.mask);
 
 /** Fields of headers that nothing rewrites, and tunnel options, which no table maps. */
 const UNWRITTEN: ReadonlySet<FieldName> = new Set(
@@ -68,8 +62,11 @@ const subfieldMask = (subfield: Subfield): Uint8Array => {
   return mask;
 };
 
-export const markSubfield = (ctx: Context, subfield: Subfield): void =>
-  markField(ctx, subfield.field, subfieldMask(subfield));
+export const markSubfield = (ctx: Context, subfield: Subfield): void => {
+  const place = subfieldPlace(subfield);
+  if (place === undefined) markField(ctx, subfield.field, subfieldMask(subfield));
+  else setOnes(ctx.mask, place.at, place.bits);
+};
 
 /** `set_field`. */
 export const setField = (ctx: Context, field: FieldName, value: Uint8Array, mask?: Uint8Array): void => {
@@ -91,16 +88,30 @@ export const load = (ctx: Context, value: Uint8Array, dst: Subfield): void => {
   }
   if (refuses(ctx, dst.field)) return;
   markSubfield(ctx, dst);
-  writeSubfield(ctx.flow, dst, value);
+  const to = subfieldPlace(dst);
+  if (to === undefined) writeSubfield(ctx.flow, dst, value);
+  else setBytes(ctx.flow, to.at, to.bits, value);
+};
+
+/** Writes what is in `src` into `dst`, and marks both. */
+const copySubfield = (ctx: Context, src: Subfield, dst: Subfield): void => {
+  const from = subfieldPlace(src);
+  const to = subfieldPlace(dst);
+  // Registers of several widths share their bits.
+  if (from === undefined || to === undefined || Math.abs(from.at - to.at) < to.bits) {
+    markSubfield(ctx, src);
+    markSubfield(ctx, dst);
+    writeSubfield(ctx.flow, dst, readSubfield(ctx.flow, src));
+    return;
+  }
+  setOnes(ctx.mask, from.at, from.bits);
+  setOnes(ctx.mask, to.at, to.bits);
+  copyBits(ctx.flow, to.at, ctx.flow, from.at, to.bits);
 };
 
 /** `move`. */
 export const move = (ctx: Context, src: Subfield, dst: Subfield): void => {
-  if (has(ctx, dst.field) && has(ctx, src.field) && !refuses(ctx, dst.field)) {
-    markSubfield(ctx, src);
-    markSubfield(ctx, dst);
-    writeSubfield(ctx.flow, dst, readSubfield(ctx.flow, src));
-  }
+  if (has(ctx, dst.field) && has(ctx, src.field) && !refuses(ctx, dst.field)) copySubfield(ctx, src, dst);
   ctx.trace?.moved(dst, ctx.flow);
 };
 
