@@ -25,10 +25,12 @@ import { followInterfaces, Netns, PacketSender, RingBuffer, Rtnl, type Interface
 import { monotonicMs } from "./clock.js";
 import { Datapath } from "./datapath/datapath.js";
 import type { Log } from "./log.js";
-import { firstPlan, MegaflowCache, type CacheOptions, type CacheStats } from "./megaflow/cache.js";
+import { MegaflowCache, type CacheOptions, type CacheStats } from "./megaflow/cache.js";
+import { firstPlan } from "./megaflow/first-plan.js";
 import { Revalidator, type RevalidatorOptions, type RevalidatorStats } from "./megaflow/revalidator.js";
 import { Specialiser, type SpecialiserStats } from "./megaflow/specialiser.js";
-import type { Ukey, Verdict } from "./megaflow/ukey.js";
+import type { Ukey } from "./megaflow/ukey.js";
+import type { Verdict } from "./megaflow/verdict.js";
 import { attachPort, candidateHooks, programOf, type PortAttachment } from "./ports/attach.js";
 import type { PortSpec } from "./ports/port-spec.js";
 import { newPortStats, PortTable, type PortStats, type RuntimePort } from "./ports/port-table.js";
@@ -146,7 +148,7 @@ export class Bridge implements Disposable {
       ...options,
       ...(options.maxFlows === undefined ? {} : { flowLimit: options.maxFlows }),
     });
-    this.specialiser = scope.use(new Specialiser(this.cache, this.onTables, this.onBuilt));
+    this.specialiser = scope.use(new Specialiser(this.cache, this.onTables, this.onBuilt, this.onWork, this.onError));
     this.revalidator = scope.use(
       new Revalidator(
         this.sw,
@@ -355,7 +357,7 @@ export class Bridge implements Disposable {
 
   private readonly onTraffic = (ukey: Ukey, packets: number, bytes: number, verdict: Verdict): void => {
     const nowMs = monotonicMs();
-    ukey.usedMs = nowMs;
+    ukey.usedMs = Math.floor(nowMs);
     this.hits += packets;
     this.credit(verdict, ukey.inPort, packets, bytes, nowMs);
     if (teaches(verdict)) learnFrom(this.sw, verdict, nowMs);

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { RangeViolation, type ObjectSpec } from "ebpf-assembler";
 import { compileDatapath, parseFlows, refusal, relevantMembers, Switch } from "#compiler";
 import type { ObjectSource } from "libbpf-ts";
-import { firstPlan } from "./megaflow/cache.js";
+import { firstPlan } from "./megaflow/first-plan.js";
 import { expectedActions } from "./warm-up.js";
 
 /** The object of flow text. @throws {@link CompileError} */

@@ -28,7 +28,7 @@ import { GSO, type PacketOffload, type PacketSender, type RingMemory } from "lib
 import { UpcallReader } from "./channel/reader.js";
 import { monotonicMs } from "./clock.js";
 import type { MegaflowCache } from "./megaflow/cache.js";
-import type { Verdict } from "./megaflow/ukey.js";
+import type { Verdict } from "./megaflow/verdict.js";
 import { Histogram, type Quantiles } from "./metrics/histogram.js";
 import type { PortTable } from "./ports/port-table.js";
 
@@ -157,13 +157,13 @@ export class SlowPath implements Sink {
     const { sw, flow, cache } = this;
     const known = cache.findRecent(flow, ifindex);
     if (known !== undefined && known.translation.version === sw.version) {
-      if (isMiss) known.usedMs = nowMs;
+      if (isMiss) known.usedMs = Math.floor(nowMs);
       return known.translation;
     }
     const translation = translate(sw, flow, BORROW);
     learnFrom(sw, translation, nowMs);
     const ukey = cache.install(flow, ifindex, translation, nowMs);
-    if (ukey !== undefined) ukey.usedMs = nowMs;
+    if (ukey !== undefined) ukey.usedMs = Math.floor(nowMs);
     return translation;
   }
 

@@ -36,7 +36,7 @@ const slowOf = (bridge: Bridge, ukey: Ukey): string | undefined =>
 export const reportMegaflow = (bridge: Bridge, ukey: Ukey, nowMs: number): MegaflowReport => {
   const slow = slowOf(bridge, ukey);
   return {
-    match: formatOdpFlow(ukey.flow, ukey.maskClass.mask),
+    match: formatOdpFlow(ukey.readFlow(), ukey.maskClass.mask),
     actions: formatOdpActions(ukey.translation.actions),
     hook: slow === undefined ? (bridge.ports.byNumber(ukey.inPort)?.hook ?? "none") : "slow",
     ...(slow === undefined ? {} : { slow }),

@@ -265,6 +265,7 @@ export class Datapath<Owner> implements Disposable {
     this.current = next;
     next.scope.move();
     if (old === undefined) return [];
+    if (old.megaflows !== undefined && old.megaflows !== next.megaflows) old.megaflows.isRetired = true;
     const stubs = new Set(this.stubs.values());
     for (const program of old.programs.values()) if (!stubs.has(program)) program[Symbol.dispose]();
     const kept = new Set(next.stores.values());

@@ -7,24 +7,7 @@
 
 import { VALUE, putCompactKey, type Subtable } from "#compiler";
 import { walk, WalkBuffers, type BpfMap } from "libbpf-ts";
-
-/** One entry in the kernel. Counters are those read last. */
-export class Placement<Owner> {
-  packets = 0;
-  bytes = 0;
-
-  constructor(
-    readonly owner: Owner,
-    readonly store: SubtableStore<Owner>,
-    /** Compact key, one character a byte. */
-    readonly key: string,
-    /** Stands in the entry's value, so that a sweep finds the placement without its key. */
-    public number: number,
-  ) {}
-}
-
-/** Told about every placement whose counters rose: by how much. */
-export type OnTraffic<Owner> = (placement: Placement<Owner>, packets: number, bytes: number) => void;
+import { Placement, type Fill, type OnTraffic } from "./placement.js";
 
 /** Entries read per system call: bounded so that one step of a sweep takes a quarter of a millisecond. */
 const SWEEP_BATCH = 512;
@@ -50,26 +33,21 @@ export interface SubtableStore<Owner> extends Disposable, Iterable<Placement<Own
   /** Bytes that the entries take at most, for memory reports. */
   readonly memoryBytes: number;
 
-  /**
-   * The entry that a packet with this full key would hit here.
-   * @param knownKey - the compact key as text, when the caller has it
-   */
-  find(fullKey: Uint8Array, knownKey?: string): Placement<Owner> | undefined;
+  /** The entry that a packet with this full key would hit here. */
+  find(fullKey: Uint8Array): Placement<Owner> | undefined;
 
   /**
    * Puts an entry in, with counters of zero. An entry with the same key must have been taken out before.
-   * @param fill - writes shape and arguments into the value, which is zero
-   * @param knownKey - the compact key as text, when the caller has it
    * @returns the placement, or the errno of what prevented it
    */
-  put(fullKey: Uint8Array, owner: Owner, fill: (value: DataView) => void, knownKey?: string): Placement<Owner> | number;
+  put(fullKey: Uint8Array, owner: Owner, fill: Fill<Owner>): Placement<Owner> | number;
 
   /**
    * Gives an entry another value: reports what it counted under the old one and starts from zero.
    * @param onTraffic - told of packets that the old value still handles, also later
    * @returns 0, or the errno of what prevented it: the entry is gone then
    */
-  rewrite(placement: Placement<Owner>, fill: (value: DataView) => void, onTraffic: OnTraffic<Owner>): number;
+  rewrite(placement: Placement<Owner>, fill: Fill<Owner>, onTraffic: OnTraffic<Owner>): number;
 
   /**
    * Takes an entry out and reports what it counted since it was read last.
@@ -121,42 +99,27 @@ export class HashStore<Owner> implements SubtableStore<Owner> {
     return this.placements.values();
   }
 
-  /**
-   * The entry that a packet with this full key would hit here.
-   * @param knownKey - the compact key as text, when the caller has it
-   */
-  find(fullKey: Uint8Array, knownKey?: string): Placement<Owner> | undefined {
-    return this.placements.get(knownKey ?? this.keyOf(fullKey));
+  find(fullKey: Uint8Array): Placement<Owner> | undefined {
+    return this.placements.get(this.keyOf(fullKey));
   }
 
   /** The compact key of a full key, as text; leaves its bytes in the map's key buffer. */
-  private keyOf(fullKey: Uint8Array, known?: string): string {
+  private keyOf(fullKey: Uint8Array): string {
     putCompactKey(this.table, fullKey, this.map.key);
-    return known ?? this.keyBuffer.toString("latin1");
+    return this.keyBuffer.toString("latin1");
   }
 
-  /**
-   * Puts an entry in, with counters of zero. An entry with the same key must have been taken out before.
-   * @param fill - writes shape and arguments into the value, which is zero
-   * @param knownKey - the compact key as text, when the caller has it
-   * @returns the placement, or the errno when the kernel refused
-   */
-  put(
-    fullKey: Uint8Array,
-    owner: Owner,
-    fill: (value: DataView) => void,
-    knownKey?: string,
-  ): Placement<Owner> | number {
-    const key = this.keyOf(fullKey, knownKey);
-    const placement = new Placement(owner, this, key, this.freeNumbers.pop() ?? this.byNumber.length);
+  put(fullKey: Uint8Array, owner: Owner, fill: Fill<Owner>): Placement<Owner> | number {
+    const key = this.keyOf(fullKey);
+    const placement = new Placement<Owner>(owner, this, this.freeNumbers.pop() ?? this.byNumber.length, key);
     return this.write(placement, fill) || placement;
   }
 
   /** Writes the entry whose key is in the map's key buffer. @returns 0, or the errno when the kernel refused */
-  private write(placement: Placement<Owner>, fill: (value: DataView) => void): number {
+  private write(placement: Placement<Owner>, fill: Fill<Owner>): number {
     const { map, value } = this;
     map.value.fill(0);
-    fill(value);
+    fill(placement.owner, value);
     value.setUint32(VALUE.entry, placement.number, true);
     const errno = map.tryUpdate(map.key, map.value);
     this.byNumber[placement.number] = errno === 0 ? placement : undefined;
@@ -170,7 +133,7 @@ export class HashStore<Owner> implements SubtableStore<Owner> {
    * between miss.
    * @returns 0, or the errno when the kernel refused: the entry is gone then
    */
-  rewrite(placement: Placement<Owner>, fill: (value: DataView) => void, onTraffic: OnTraffic<Owner>): number {
+  rewrite(placement: Placement<Owner>, fill: Fill<Owner>, onTraffic: OnTraffic<Owner>): number {
     this.take(placement, onTraffic);
     placement.packets = 0;
     placement.bytes = 0;

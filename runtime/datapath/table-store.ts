@@ -7,7 +7,8 @@
 import { putCompactKey, TableMemory, VALUE, type Subtable, type TableLayout } from "#compiler";
 import { monotonicMs } from "../clock.js";
 import { GRACE_MS } from "./grace.js";
-import { Placement, type OnTraffic, type SubtableStore } from "./store.js";
+import { Placement, type Fill, type OnTraffic } from "./placement.js";
+import type { SubtableStore } from "./store.js";
 
 /** Why an entry was not put in: its home's chain is full (errno.h: no space left). */
 export const ENOSPC = 28;
@@ -16,7 +17,7 @@ export const ENOSPC = 28;
 const CROWDED = 0.5;
 
 /** Entries read in one step of a sweep: some tens of nanoseconds each. */
-const SWEEP_STEP = 4096;
+const SWEEP_STEP = 1024;
 
 /** A slot that packets may still be in. */
 interface Leaving<Owner> {
@@ -34,6 +35,8 @@ export class MegaflowTable<Owner> {
   readonly memory: TableMemory;
   private leaving: Leaving<Owner>[] = [];
   private firstLeaving = 0;
+  /** No program looks into it any more: its slots need not be freed one by one. */
+  isRetired = false;
 
   constructor(
     readonly layout: TableLayout,
@@ -71,7 +74,8 @@ export class MegaflowTable<Owner> {
 }
 
 export class TableStore<Owner> implements SubtableStore<Owner> {
-  private readonly placements = new Set<Placement<Owner>>();
+  /** In no order. */
+  private readonly list: Placement<Owner>[] = [];
   private readonly key: Uint8Array;
   private readonly keyWords: Uint32Array;
   private readonly value: DataView;
@@ -93,38 +97,52 @@ export class TableStore<Owner> implements SubtableStore<Owner> {
   }
 
   get size(): number {
-    return this.placements.size;
+    return this.list.length;
   }
 
   get memoryBytes(): number {
-    return this.placements.size * 2 ** this.shared.layout.shift;
+    return this.list.length * 2 ** this.shared.layout.shift;
   }
 
   [Symbol.iterator](): Iterator<Placement<Owner>> {
-    return this.placements.values();
+    return this.list.values();
   }
 
   find(fullKey: Uint8Array): Placement<Owner> | undefined {
     putCompactKey(this.table, fullKey, this.key);
     const slot = this.memory.find(this.number, this.keyWords);
-    for (const placement of this.placements) if (placement.number === slot) return placement;
-    return undefined;
+    return this.list.find(({ number }) => number === slot);
   }
 
-  put(fullKey: Uint8Array, owner: Owner, fill: (value: DataView) => void): Placement<Owner> | number {
+  put(fullKey: Uint8Array, owner: Owner, fill: Fill<Owner>): Placement<Owner> | number {
     putCompactKey(this.table, fullKey, this.key);
-    const slot = this.insert(fill);
-    if (slot < 0) return ENOSPC;
-    const placement = new Placement(owner, this, "", slot);
-    this.placements.add(placement);
+    const slot = this.insert(owner, fill);
+    return slot < 0 ? ENOSPC : this.remember(owner, slot);
+  }
+
+  private remember(owner: Owner, slot: number): Placement<Owner> {
+    const placement = new Placement<Owner>(owner, this, slot);
+    placement.position = this.list.push(placement) - 1;
     return placement;
   }
 
+  private has(placement: Placement<Owner>): boolean {
+    return this.list[placement.position] === placement;
+  }
+
+  /** The last takes its place. */
+  private forget(placement: Placement<Owner>): void {
+    const moved = this.list.pop()!;
+    if (moved === placement) return;
+    moved.position = placement.position;
+    this.list[placement.position] = moved;
+  }
+
   /** Puts in what {@link keyWords} say; -1 when there is no place. */
-  private insert(fill: (value: DataView) => void): number {
+  private insert(owner: Owner, fill: Fill<Owner>): number {
     this.shared.reclaim();
     this.valueWords.fill(0);
-    fill(this.value);
+    fill(owner, this.value);
     return this.memory.insert(this.number, this.keyWords, this.valueWords);
   }
 
@@ -140,16 +158,13 @@ export class TableStore<Owner> implements SubtableStore<Owner> {
     )
       return undefined;
     const slot = this.memory.copy(store.shared.memory, number);
-    if (slot < 0) return undefined;
-    const placement = new Placement<Owner>(owner, this, "", slot);
-    this.placements.add(placement);
-    return placement;
+    return slot < 0 ? undefined : this.remember(owner, slot);
   }
 
-  rewrite(placement: Placement<Owner>, fill: (value: DataView) => void, onTraffic: OnTraffic<Owner>): number {
+  rewrite(placement: Placement<Owner>, fill: Fill<Owner>, onTraffic: OnTraffic<Owner>): number {
     const before = placement.number;
     this.memory.readKey(before, this.keyWords);
-    const slot = this.insert(fill);
+    const slot = this.insert(placement.owner, fill);
     this.memory.unpublish(before);
     this.report(placement, onTraffic);
     this.shared.leave(before, placement, onTraffic);
@@ -157,12 +172,13 @@ export class TableStore<Owner> implements SubtableStore<Owner> {
     placement.bytes = 0;
     placement.number = slot;
     if (slot >= 0) return 0;
-    this.placements.delete(placement);
+    this.forget(placement);
     return ENOSPC;
   }
 
   take(placement: Placement<Owner>, onTraffic: OnTraffic<Owner>): boolean {
-    if (!this.placements.delete(placement)) return false;
+    if (!this.has(placement)) return false;
+    this.forget(placement);
     this.memory.unpublish(placement.number);
     this.report(placement, onTraffic);
     this.shared.leave(placement.number, placement, onTraffic);
@@ -170,7 +186,7 @@ export class TableStore<Owner> implements SubtableStore<Owner> {
   }
 
   read(placement: Placement<Owner>, onTraffic: OnTraffic<Owner>): boolean {
-    if (!this.placements.has(placement)) return false;
+    if (!this.has(placement)) return false;
     this.report(placement, onTraffic);
     return true;
   }
@@ -190,23 +206,25 @@ export class TableStore<Owner> implements SubtableStore<Owner> {
 
   *sweep(onTraffic: OnTraffic<Owner>): Generator<number> {
     this.shared.reclaim();
-    let count = 0;
-    for (const placement of this.placements) {
-      this.report(placement, onTraffic);
-      if (++count < SWEEP_STEP) continue;
-      yield count;
-      count = 0;
+    const { list } = this;
+    // From the end, where the one that leaves in between is replaced by one that was read.
+    for (let i = list.length; i > 0;) {
+      const last = Math.max(0, i - SWEEP_STEP);
+      for (let at = i - 1; at >= last; at--) this.report(list[at]!, onTraffic);
+      yield i - last;
+      i = Math.min(last, list.length);
     }
-    if (count > 0) yield count;
   }
 
   /** Frees its slots at once: no program may be looking at this subtable any more. */
   [Symbol.dispose](): void {
-    for (const { number } of this.placements) {
-      this.memory.unpublish(number);
-      this.memory.release(number);
+    if (!this.shared.isRetired) {
+      for (const { number } of this.list) {
+        this.memory.unpublish(number);
+        this.memory.release(number);
+      }
     }
-    this.placements.clear();
+    this.list.length = 0;
   }
 }
 

@@ -6,13 +6,13 @@
 
 import { expireRules, lookupMask, newFlow, translate, type Switch } from "#compiler";
 import { monotonicMs } from "../clock.js";
-import { hasExtraBits, type Ukey } from "./ukey.js";
+import { Slices } from "../slices.js";
 import type { MegaflowCache } from "./cache.js";
+import { hasExtraBits } from "./mask-class.js";
+import type { Ukey } from "./ukey.js";
 
 /** Milliseconds between rounds when nothing changes (OVS: at least 500). */
 const INTERVAL_MS = 500;
-/** Time after which the event loop gets its turn: an upcall that comes meanwhile waits so long. */
-const SLICE_MS = 0.25;
 /** Look at the clock every so many megaflows. */
 const CLOCK_EVERY = 8;
 /** Idle time for everything while there are more megaflows than the limit (OVS ofproto-dpif-upcall.c). */
@@ -59,8 +59,6 @@ export interface RevalidatorEvents {
 /** Nothing of a translation's arrays is kept. */
 const BORROW = { borrow: true } as const;
 
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
 export class Revalidator implements Disposable {
   private timer: NodeJS.Timeout | undefined;
   private running: Promise<void> | undefined;
@@ -71,6 +69,7 @@ export class Revalidator implements Disposable {
   private nRounds = 0;
   private nRevalidated = 0;
   private lastRoundMs = 0;
+  private readonly flow = newFlow();
   private readonly scratch = newFlow();
   private readonly maxIdleMs: number;
   private readonly maxFlows: number;
@@ -145,21 +144,11 @@ export class Revalidator implements Disposable {
 
   private async work(): Promise<void> {
     this.earlyDelayMs = undefined;
-    // Processor time, not wall time: what other work takes between slices is not the round's.
-    let busyMs = 0;
-    let sliceMs = monotonicMs();
-    const isDue = (): boolean => monotonicMs() - sliceMs >= SLICE_MS;
-    const pause = async (): Promise<void> => {
-      busyMs += monotonicMs() - sliceMs;
-      this.events.onSlice();
-      await turn();
-      sliceMs = monotonicMs();
-    };
-
+    const slices = new Slices(this.events.onSlice);
     for (const count of this.cache.sweep()) {
       void count;
-      if (!isDue()) continue;
-      await pause();
+      if (!slices.isDue) continue;
+      await slices.pause();
       if (this.isStopped) return;
     }
     expireRules(this.sw, monotonicMs());
@@ -170,8 +159,8 @@ export class Revalidator implements Disposable {
     const maxIdleMs = isOverLimit ? IDLE_OVER_LIMIT_MS : this.maxIdleMs;
     let i = 0;
     for (const ukey of this.cache.ukeys()) {
-      if (++i % CLOCK_EVERY === 0 && isDue()) {
-        await pause();
+      if (++i % CLOCK_EVERY === 0 && slices.isDue) {
+        await slices.pause();
         if (this.isStopped) return;
       }
       if (ukey.isDeleted) continue;
@@ -181,7 +170,7 @@ export class Revalidator implements Disposable {
     }
     this.checkedVersion = version;
     this.nRounds++;
-    this.lastRoundMs = busyMs + monotonicMs() - sliceMs;
+    this.lastRoundMs = slices.busyMs;
     this.adaptLimit();
     this.events.onRound();
     if (this.sw.version !== version) this.wakeForLearned();
@@ -201,8 +190,9 @@ export class Revalidator implements Disposable {
       this.cache.remove(ukey, "no-ofproto");
       return;
     }
-    const translation = translate(this.sw, ukey.flow, BORROW);
-    if (hasExtraBits(lookupMask(ukey.flow, translation, this.scratch), ukey.maskClass.mask))
+    const flow = ukey.readFlow(this.flow);
+    const translation = translate(this.sw, flow, BORROW);
+    if (hasExtraBits(lookupMask(flow, translation, this.scratch), ukey.maskClass.mask))
       this.cache.remove(ukey, "flow-wildcarded");
     else this.cache.refresh(ukey, translation);
   }

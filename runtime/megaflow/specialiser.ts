@@ -4,7 +4,9 @@
 import { monotonicMs } from "../clock.js";
 import { GRACE_MS } from "../datapath/datapath.js";
 import type { Hook } from "#compiler";
-import type { Change, MegaflowCache } from "./cache.js";
+import { runNow, Slices } from "../slices.js";
+import type { MegaflowCache } from "./cache.js";
+import type { Change } from "./change-over.js";
 
 /** Gather wishes for so long: the first packets of a new flow often bring several masks and shapes. */
 const DEBOUNCE_MS = 10;
@@ -27,6 +29,9 @@ export class Specialiser implements Disposable {
   private current: Change | undefined;
   private isClosed = false;
   private notBeforeMs = 0;
+  /** Nor for what is urgent. */
+  private neverBeforeMs = 0;
+  private isTimerUrgent = false;
   private nBuilds = 0;
   private nFailures = 0;
   private failuresInRow = 0;
@@ -37,11 +42,15 @@ export class Specialiser implements Disposable {
   /**
    * @param onTables - called some time after {@link tablesChanged}, once for many changes: the place to want what they need
    * @param onBuilt - called after each build, with the error of one that failed
+   * @param onSlice - called after each slice of work
+   * @param onError - told about an error that has nothing to do with a program
    */
   constructor(
     private readonly cache: MegaflowCache,
     private readonly onTables: () => void,
     private readonly onBuilt: (error: unknown) => void,
+    private readonly onSlice: () => void,
+    private readonly onError: (error: unknown) => void,
   ) {}
 
   get stats(): SpecialiserStats {
@@ -55,8 +64,12 @@ export class Specialiser implements Disposable {
 
   /** Something is wanted. */
   wake(): void {
-    if (this.timer !== undefined || this.current !== undefined || this.isClosed) return;
-    const delay = Math.max(DEBOUNCE_MS, this.notBeforeMs - monotonicMs());
+    const { isUrgent } = this.cache.changeOver;
+    if (this.current !== undefined || this.isClosed) return;
+    if (this.timer !== undefined && (this.isTimerUrgent || !isUrgent)) return;
+    clearTimeout(this.timer);
+    this.isTimerUrgent = isUrgent;
+    const delay = Math.max(DEBOUNCE_MS, (isUrgent ? this.neverBeforeMs : this.notBeforeMs) - monotonicMs());
     this.timer = setTimeout(() => void this.build(), delay);
   }
 
@@ -84,16 +97,16 @@ export class Specialiser implements Disposable {
     this.timer = undefined;
     if (!this.cache.isWanting) return;
     const startMs = monotonicMs();
+    const { changeOver, datapath } = this.cache;
     let change: Change | undefined;
     try {
-      change = this.current = this.cache.begin();
-      const next = await this.cache.datapath.build(change.pending);
-      if (this.current === change) {
-        this.cache.finish(change, next);
-        this.finished(startMs, undefined);
-      } else this.cache.abandon(change, false);
+      change = this.current = changeOver.begin();
+      const next = await datapath.build(change.pending);
+      if (this.current === change && (await new Slices(this.onSlice).run(changeOver.finish(change, next)))) {
+        if (this.current === change) this.finished(startMs, undefined);
+      } else changeOver.abandon(change, false);
     } catch (error) {
-      if (change !== undefined) this.cache.abandon(change, this.current === change);
+      if (change !== undefined) changeOver.abandon(change, this.current === change);
       if (!this.isClosed && this.current === change) this.finished(startMs, error);
     }
   }
@@ -106,6 +119,7 @@ export class Specialiser implements Disposable {
     const endMs = monotonicMs();
     this.lastBuildMs = endMs - startMs;
     const backoffMs = this.failuresInRow === 0 ? 0 : Math.min(MAX_BACKOFF_MS, 100 * 2 ** this.failuresInRow);
+    this.neverBeforeMs = endMs + backoffMs;
     this.notBeforeMs = endMs + Math.max(PAUSE_FACTOR * this.lastBuildMs, backoffMs);
     this.settleSoon();
     if (this.cache.isWanting || this.areTablesNew) this.wake();
@@ -121,15 +135,24 @@ export class Specialiser implements Disposable {
     this.timer = undefined;
     this.current = undefined;
     const startMs = monotonicMs();
-    const change = this.cache.begin(hooks, portSlots);
-    this.cache.finish(change, this.cache.datapath.buildNow(change.pending));
+    const { changeOver, datapath } = this.cache;
+    const change = changeOver.begin(hooks, portSlots);
+    runNow(changeOver.finish(change, datapath.buildNow(change.pending)));
     this.finished(startMs, undefined);
   }
 
   /** Finishes the last change over when the last packet has left the old program. */
   private settleSoon(): void {
     clearTimeout(this.graceTimer);
-    this.graceTimer = setTimeout(() => this.cache.harvest(), GRACE_MS + 1);
+    this.graceTimer = setTimeout(() => void this.settle(), GRACE_MS + 1);
+  }
+
+  private async settle(): Promise<void> {
+    try {
+      await new Slices(this.onSlice).run(this.cache.changeOver.settle());
+    } catch (error) {
+      this.onError(error);
+    }
   }
 
   [Symbol.dispose](): void {
@@ -137,6 +160,6 @@ export class Specialiser implements Disposable {
     this.current = undefined;
     clearTimeout(this.timer);
     clearTimeout(this.graceTimer);
-    this.cache.harvest(true);
+    this.cache.changeOver.end();
   }
 }
