@@ -7,7 +7,6 @@
 import {
   completeChecksum,
   ETH_TYPE,
-  Executor,
   extract,
   HEADERS,
   IP_PROTO,
@@ -17,6 +16,7 @@ import {
   learnFrom,
   pseudoHeaderChecksumAt,
   pseudoHeaderSum,
+  Runner,
   translate,
   type DpAction,
   type Layers,
@@ -66,7 +66,7 @@ export class SlowPath implements Sink {
   private readonly reader = new UpcallReader();
   private readonly flow = newFlow();
   private readonly layers: Layers = newLayers();
-  private readonly executor = new Executor();
+  private readonly runner: Runner;
   private readonly copy = new Uint8Array(MAX_PACKET);
   /** Time stamps of packets that are queued to be sent. */
   private readonly times = new Float64Array(DRAIN_LIMIT);
@@ -102,7 +102,9 @@ export class SlowPath implements Sink {
       nowMs: number,
     ) => void,
     private readonly onError: (error: unknown) => void,
-  ) {}
+  ) {
+    this.runner = new Runner(sw);
+  }
 
   get stats(): SlowPathStats {
     return { ...this.counters, latency: this.latency.quantiles, slowLatency: this.slowLatency.quantiles };
@@ -149,7 +151,7 @@ export class SlowPath implements Sink {
     extract(packet, packet.length, port.number, flow, layers);
     const translation = this.translationOf(port.ifindex, isMiss, nowMs);
     if (isMiss) this.credit(translation, port.number, 1, reader.len, nowMs);
-    if (translation.actions.length > 0) this.execute(packet, translation);
+    if (translation.actions.length > 0) this.execute(packet, translation, nowMs);
   }
 
   /** The translation of the packet in hand, whose megaflow is installed afterwards if it can be. */
@@ -167,7 +169,7 @@ export class SlowPath implements Sink {
     return translation;
   }
 
-  private execute(packet: Uint8Array, { actions }: Verdict): void {
+  private execute(packet: Uint8Array, { actions }: Verdict, nowMs: number): void {
     const { layers, reader, copy } = this;
     this.gsoSize = reader.gsoSize;
     if (this.gsoSize === 0 && isPartial(packet, layers)) {
@@ -175,10 +177,10 @@ export class SlowPath implements Sink {
       copy.set(packet);
       const own = copy.subarray(0, packet.length);
       if (completeChecksum(own, layers)) this.counters.checksums++;
-      this.executor.execute(own, actions, this, layers);
+      this.runner.run(own, actions, this, nowMs, layers);
       return;
     }
-    this.executor.execute(packet, actions, this, layers);
+    this.runner.run(packet, actions, this, nowMs, layers);
   }
 
   /** Sends a packet out of an OpenFlow port. */
@@ -197,7 +199,7 @@ export class SlowPath implements Sink {
   /** Sends a packet that came by no port. */
   sendOut(packet: Uint8Array, actions: readonly DpAction[]): void {
     this.gsoSize = 0;
-    this.executor.execute(packet, actions, this);
+    this.runner.run(packet, actions, this, monotonicMs());
     this.sender.flush();
   }
 

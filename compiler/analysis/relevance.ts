@@ -14,6 +14,8 @@ import type { Switch } from "../pipeline/switch.js";
 
 const VLAN: readonly Member[] = ["vlan0_tci", "vlan0_tpid", "vlan1_tci", "vlan1_tpid"];
 
+const MPLS: readonly Member[] = ["mpls_lse0", "mpls_lse1", "mpls_lse2"];
+
 /** What NORMAL looks at. */
 const NORMAL: readonly Member[] = ["dl_src", "dl_dst", "vlan0_tci"];
 
@@ -66,6 +68,15 @@ const BY_ACTION: Handlers = {
   set_ip_ttl: () => ["nw_ttl", "nw_proto"],
   set_l4_src_port: () => ["nw_proto", "nw_frag", "tp_src"],
   set_l4_dst_port: () => ["nw_proto", "nw_frag", "tp_dst"],
+  push_mpls: () => [...MPLS, "nw_tos", "nw_ttl"],
+  pop_mpls: () => MPLS,
+  set_mpls_label: () => MPLS,
+  set_mpls_tc: () => MPLS,
+  set_mpls_ttl: () => MPLS,
+  dec_mpls_ttl: () => MPLS,
+  encap: () => [...MPLS, "nw_tos", "nw_ttl"],
+  decap: () => ["vlan0_tci", "nsh_np"],
+  dec_nsh_ttl: () => ["nsh_ttl"],
   dec_ttl: () => ["nw_ttl", "nw_proto"],
   output_reg: ({ src }) => membersOf(src.field),
   stack_push: ({ src }) => membersOf(src.field),

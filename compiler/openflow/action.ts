@@ -69,6 +69,9 @@ export const PACKET_TYPE = {
   UNKNOWN: 0xffffffff,
 } as const;
 
+/** The packet type of a packet that begins where an Ethernet header of this type ends. */
+export const etherPacketType = (ethertype: number): number => 0x10000 + ethertype;
+
 /**
  * One action or instruction. `kind` is the name of the OVS ofpact in lower case; a `value` of several bits is big-endian
  * bytes, right-aligned in ceil(bits / 8) bytes, as on the wire.

@@ -245,3 +245,19 @@ export const equalBits = (a: FlowWords, b: FlowWords, at: number, bits: number):
 
 /** {@link setOnes} for a whole member. */
 export const unwildcard = (mask: FlowWords, member: Member): void => setOnes(mask, FLOW[member].at, FLOW[member].bits);
+
+/** Whether a member is the same in two flows. */
+export const isEqualMember = (a: FlowWords, b: FlowWords, member: Member): boolean =>
+  equalBits(a, b, FLOW[member].at, FLOW[member].bits);
+
+/** Makes a member of `to` what it is in `from`. */
+export const copyMember = (to: FlowWords, from: FlowWords, member: Member): void => {
+  const { at, bits } = FLOW[member];
+  copyBits(to, at, from, at, bits);
+};
+
+/** Makes a member 0. */
+export const clearMember = (flow: FlowWords, member: Member): void => {
+  const { at, bits } = FLOW[member];
+  for (let done = 0; done < bits; done += 16) setBits(flow, at + done, Math.min(16, bits - done), 0);
+};

@@ -33,6 +33,7 @@
 //  13. All else: dl_type only.
 
 import { RangeViolation } from "ebpf-assembler";
+import { PACKET_TYPE } from "../openflow/action.js";
 import { FLOW, setBits, type FlowWords } from "../openflow/flow.js";
 import {
   arp,
@@ -120,6 +121,7 @@ export const newLayers = (): Layers => ({
 /** Member offsets, constant for the JIT. */
 const AT = {
   inPort: FLOW.in_port.at >>> 5,
+  packetType: FLOW.packet_type.at >>> 5,
   macs: FLOW.dl_dst.at >>> 5,
   vlans: [
     { tpid: FLOW.vlan0_tpid.at, tci: FLOW.vlan0_tci.at },
@@ -442,6 +444,7 @@ const ownLayers = newLayers();
  * @param packet - frame from its Ethernet header on
  * @param inPort - OpenFlow port
  * @param flow - filled in, all of it
+ * @param packetType - what the packet begins with: an Ethernet header, or what would be behind one of this type
  * @param layers - filled in; when absent the result is one object shared by all such calls, good until the next
  */
 export const extract = (
@@ -450,16 +453,21 @@ export const extract = (
   inPort: number,
   flow: FlowWords,
   layers: Layers = ownLayers,
+  packetType: number = PACKET_TYPE.ETHERNET,
 ): Layers => {
   flow.fill(0);
   clear(layers);
   flow[AT.inPort] = inPort;
   layers.end = length;
-  if (length < ethernet.minBytes) {
+  if (packetType !== PACKET_TYPE.ETHERNET) {
+    flow[AT.packetType] = packetType;
+    setBits(flow, AT.dlType, 16, packetType);
+    layers.dlType = packetType & 0xffff;
+    layers.l3 = 0;
+  } else if (length < ethernet.minBytes) {
     layers.fault = "runt";
     return layers;
-  }
-  extractL2(packet, length, flow, layers);
+  } else extractL2(packet, length, flow, layers);
   const { l3 } = layers;
   switch (layers.dlType) {
     case ETH_TYPE.IPV4:

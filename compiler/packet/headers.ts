@@ -15,6 +15,8 @@ export const ETH_TYPE = {
   IPV6: 0x86dd,
   MPLS: 0x8847,
   MPLS_MCAST: 0x8848,
+  /** Transparent Ethernet bridging: an Ethernet frame follows. */
+  TEB: 0x6558,
   NSH: 0x894f,
   /** What OVS puts into dl_type for a frame that has no Ethernet type (OFP_DL_TYPE_NOT_ETH_TYPE). */
   NONE: 0x05ff,
@@ -120,6 +122,9 @@ export const mpls = header("mpls", "RFC 3032 section 2.1", [
   ["ttl", 8],
 ]);
 
+/** Whether an Ethernet type announces label stack entries, of unicast or of multicast. */
+export const isMplsType = (type: number): boolean => type === ETH_TYPE.MPLS || type === ETH_TYPE.MPLS_MCAST;
+
 /** Label stack entries that the flow can hold (OVS FLOW_MAX_MPLS_LABELS). */
 export const MAX_MPLS_LABELS = 3;
 
@@ -141,6 +146,9 @@ export const nsh = header(
 
 /** The metadata type with four context words, and its header's size in bytes. */
 export const NSH_TYPE_1 = { MDTYPE: 1, BYTES: 24, CONTEXTS: 4 } as const;
+
+/** What is inside a network service header, by its next protocol: packet types (RFC 8300 section 2.2; OVS NSH_P_*). */
+export const NSH_INSIDE: Readonly<Record<number, number>> = { 1: 0x10800, 2: 0x186dd, 3: 0, 4: 0x1894f };
 
 /** ARP or RARP for Ethernet and IPv4. */
 export const arp = header("arp", "RFC 826", [

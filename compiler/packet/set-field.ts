@@ -217,8 +217,14 @@ const setVlanTci: Setter = (packet, _, value) => {
   packet[at + 1] = value[1]!;
 };
 
+/** What lies in front of L3, where the layers do not say. */
+export type ShimTarget = Extract<SetTarget, `mpls_${string}` | `nsh_${string}`>;
+
+export const isShimTarget = (target: SetTarget): target is ShimTarget =>
+  target.startsWith("mpls_") || target.startsWith("nsh_");
+
 /** `value` has the size that {@link SetTarget} states, in network order. */
-export const SETTERS: Readonly<Record<SetTarget, Setter>> = {
+export const SETTERS: Readonly<Record<Exclude<SetTarget, ShimTarget>, Setter>> = {
   eth_dst: setPlain(ethernet.fields.dst.byteOffset),
   eth_src: setPlain(ethernet.fields.src.byteOffset),
   vlan_tci: setVlanTci,

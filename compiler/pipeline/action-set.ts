@@ -5,10 +5,13 @@
 import type { Action, ActionKind } from "../openflow/types.js";
 
 /** Each only once, in this order, before all sets. */
-const SLOTS: readonly ActionKind[] = ["strip_vlan", "push_vlan", "dec_ttl"];
+const SLOTS: readonly ActionKind[] = [
+  ...(["strip_vlan", "pop_mpls", "decap", "encap", "push_mpls", "push_vlan"] as const),
+  ...(["dec_ttl", "dec_mpls_ttl", "dec_nsh_ttl"] as const),
+];
 
 /** Of these only one is carried out, at the end: the later in this list, and of one kind the last written. */
-const FINAL: readonly ActionKind[] = ["resubmit", "output", "group"];
+const FINAL: readonly ActionKind[] = ["ct", "ct_clear", "resubmit", "output", "group"];
 
 /** What may stand in an action set and is neither of the above is a set: all of them, in order. */
 export const orderActionSet = (set: readonly Action[]): readonly Action[] => {

@@ -31,6 +31,8 @@ const SLOW_TARGETS: readonly SetTarget[] = [
   "nd_tll",
   "nd_options_type",
   "vlan_tci",
+  "mpls_lse",
+  ...(["nsh_flags", "nsh_ttl", "nsh_spi", "nsh_si", "nsh_c1", "nsh_c2", "nsh_c3", "nsh_c4"] as const),
 ];
 
 /** SCTP has a CRC32c over the whole packet, which BPF has no helper for. */
@@ -49,6 +51,14 @@ const BEYOND: Partial<Record<DpAction["kind"], string>> = {
   trunc: "cuts packets",
   clone: "works on copies of packets",
   check_pkt_len: "looks at the length of packets",
+  push_mpls: "pushes labels",
+  pop_mpls: "pops labels",
+  add_mpls: "pushes labels",
+  push_eth: "replaces the Ethernet header",
+  pop_eth: "takes the Ethernet header off",
+  push_nsh: "pushes network service headers",
+  pop_nsh: "pops network service headers",
+  recirc: "parses packets again",
 };
 
 /** In the order in which they are given as reasons. */

@@ -2,11 +2,21 @@
 // bytes, the emitter compiles their shape into BPF, the printer writes them as `ovs-appctl dpctl/dump-flows` does.
 
 import { IP_PROTO } from "../packet/headers.js";
+import type { Frozen } from "./frozen.js";
 
 /** Parts of a packet that a `set` can rewrite, each a byte-aligned (or, where noted, packed) run of header bytes. */
 export type SetTarget =
   | "eth_dst" // 6 bytes
   | "eth_src" // 6 bytes
+  | "mpls_lse" // 4 bytes: the outermost label stack entry
+  | "nsh_flags" // 1, two bits
+  | "nsh_ttl" // 1, six bits
+  | "nsh_spi" // 3, service path ID
+  | "nsh_si" // 1, service index
+  | "nsh_c1" // 4, as the other context words
+  | "nsh_c2"
+  | "nsh_c3"
+  | "nsh_c4"
   | "vlan_tci" // outer tag, 2 bytes: pcp(3) cfi(1) vid(12)
   | "arp_op" // 2 bytes
   | "arp_spa" // 4
@@ -48,6 +58,21 @@ export type DpAction =
   /** `tci` as it goes onto the wire: pcp(3), 0, vid(12); the bit that flows keep as "present" is not in it. */
   | { readonly kind: "push_vlan"; readonly tpid: number; readonly tci: number }
   | { readonly kind: "pop_vlan" }
+  /** A label stack entry in front of the others, or the first between Ethernet header and L3. */
+  | { readonly kind: "push_mpls"; readonly ethertype: number; readonly lse: number }
+  /** Takes the outermost label off; the packet is of this Ethernet type then. */
+  | { readonly kind: "pop_mpls"; readonly ethertype: number }
+  /** A label stack entry in front of all that the packet is. */
+  | { readonly kind: "add_mpls"; readonly ethertype: number; readonly lse: number }
+  /** An Ethernet header in front of a packet that has none; its type is what the packet is. */
+  | { readonly kind: "push_eth"; readonly src: Uint8Array; readonly dst: Uint8Array }
+  | { readonly kind: "pop_eth" }
+  /** A network service header in front of all that the packet is. */
+  | { readonly kind: "push_nsh"; readonly header: Uint8Array }
+  /** Takes it off; a packet of unknown kind inside is dropped. */
+  | { readonly kind: "pop_nsh" }
+  /** Parses the packet again and takes the translation up again. */
+  | { readonly kind: "recirc"; readonly frozen: Frozen }
   /** Meters the packet in a slot of the meter table. `remarks`: it may change the DSCP of the packet. */
   | { readonly kind: "meter"; readonly slot: number; readonly remarks: boolean }
   | {
@@ -60,6 +85,8 @@ export type DpAction =
       readonly cookie: bigint;
       /** What the flow gives the controller along. */
       readonly userdata?: Uint8Array;
+      /** The controller is to take the packet up again; it goes nowhere by itself. */
+      readonly continuation?: true;
     }
   /** The next action that sends the packet leaves as many bytes out at its end as it is longer now than `maxLen`. */
   | { readonly kind: "trunc"; readonly maxLen: number }

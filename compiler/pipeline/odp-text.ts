@@ -2,10 +2,10 @@
 // no words there: ports are OpenFlow ports, for there is only one switch; and `vlan(none)` says that the absence of a tag
 // was looked at, since without it a megaflow here takes packets with a tag or without.
 
-import { unreachable } from "ebpf-assembler";
+import { toHex, unreachable } from "ebpf-assembler";
 import { FLOW, get, getBytes, type FlowWords, type Member } from "../openflow/flow.js";
 import { VLAN_PRESENT } from "../openflow/numbers.js";
-import { ETH_TYPE, IP_PROTO, NW_FRAG } from "../packet/headers.js";
+import { ETH_TYPE, IP_PROTO, nsh, NSH_TYPE_1, NW_FRAG } from "../packet/headers.js";
 import { hex, ipv4Text, ipv6Text, macText, tcpFlagsText } from "../openflow/print/values.js";
 import { TCP_FLAGS } from "../openflow/flag-names.js";
 import { PORT } from "../openflow/types.js";
@@ -29,9 +29,39 @@ const ip = ({ family }: SetAction): string => family;
 const ports = ({ proto }: SetAction): string => PROTO_WORD.get(proto) ?? "tp";
 const icmp = ({ family }: SetAction): string => (family === "ipv6" ? "icmpv6" : "icmp");
 
+/** Service path ID and service index. */
+const pathText = (path: number): string => `spi=0x${(path >>> 8).toString(16)},si=${path & 0xff}`;
+
+/** As OVS prints numbers of any length. */
+const bytesText = (bytes: Uint8Array): string => {
+  const digits = toHex(bytes).replace(/^0+/, "");
+  return digits === "" ? "0" : `0x${digits}`;
+};
+
+const nshText = (header: Uint8Array): string => {
+  const view = new DataView(header.buffer, header.byteOffset, header.length);
+  const first = view.getUint16(0);
+  const [mdtype, np] = [header[nsh.fields.mdtype.byteOffset]!, header[nsh.fields.np.byteOffset]!];
+  const contexts = (): string[] =>
+    Array.from(
+      { length: NSH_TYPE_1.CONTEXTS },
+      (_, i) => `c${i + 1}=0x${view.getUint32(nsh.minBytes + 4 * i).toString(16)}`,
+    );
+  return [
+    `flags=${(first >>> 12) & 3},ttl=${(first >>> 6) & 0x3f},mdtype=${mdtype},np=${np}`,
+    pathText(view.getUint32(nsh.fields.path.byteOffset)),
+    ...(mdtype === NSH_TYPE_1.MDTYPE ? contexts() : [`md2=${bytesText(header.subarray(nsh.minBytes))}`]),
+  ].join(",");
+};
+
+/** A label stack entry. */
+const labelText = (entry: number): string =>
+  `label=${entry >>> 12},tc=${(entry >>> 9) & 7},ttl=${entry & 0xff},bos=${(entry >>> 8) & 1}`;
+
 interface TargetText {
   /** The header that a `set()` names. */
   readonly header: string | ((action: SetAction) => string);
+  /** Empty where the text has keys of its own. */
   readonly key: string | ((action: SetAction) => string);
   readonly text: (bytes: Uint8Array) => string;
 }
@@ -39,6 +69,15 @@ interface TargetText {
 const TARGETS: Readonly<Record<SetTarget, TargetText>> = {
   eth_src: { header: "eth", key: "src", text: macText },
   eth_dst: { header: "eth", key: "dst", text: macText },
+  nsh_flags: { header: "nsh", key: "flags", text: decimal },
+  nsh_ttl: { header: "nsh", key: "ttl", text: decimal },
+  nsh_spi: { header: "nsh", key: "spi", text: hexAlways },
+  nsh_si: { header: "nsh", key: "si", text: decimal },
+  nsh_c1: { header: "nsh", key: "c1", text: hexAlways },
+  nsh_c2: { header: "nsh", key: "c2", text: hexAlways },
+  nsh_c3: { header: "nsh", key: "c3", text: hexAlways },
+  nsh_c4: { header: "nsh", key: "c4", text: hexAlways },
+  mpls_lse: { header: "mpls", key: "", text: (bytes) => labelText(number(bytes)) },
   vlan_tci: { header: "vlan", key: "tci", text: hexadecimal },
   arp_spa: { header: "arp", key: "sip", text: ipv4Text },
   arp_tpa: { header: "arp", key: "tip", text: ipv4Text },
@@ -107,9 +146,24 @@ const actionText = (action: Exclude<DpAction, SetAction>, options: OdpTextOption
     case "controller":
       return (
         `userspace(pid=0,controller(reason=${REASONS[action.reason] ?? 1},` +
-        `dont_send=${options.dontSend === true ? 1 : 0},continuation=0,recirc_id=0,rule_cookie=${hex(action.cookie)},` +
+        `dont_send=${options.dontSend === true ? 1 : 0},continuation=${action.continuation === true ? 1 : 0},recirc_id=0,rule_cookie=${hex(action.cookie)},` +
         `controller_id=${action.controllerId},max_len=${action.maxLen}))`
       );
+    case "push_mpls":
+    case "add_mpls":
+      return `${action.kind}(${labelText(action.lse)},eth_type=${hex(action.ethertype)})`;
+    case "pop_mpls":
+      return `pop_mpls(eth_type=${hex(action.ethertype)})`;
+    case "push_eth":
+      return `push_eth(src=${macText(action.src)},dst=${macText(action.dst)})`;
+    case "pop_eth":
+      return "pop_eth";
+    case "push_nsh":
+      return `push_nsh(${nshText(action.header)})`;
+    case "pop_nsh":
+      return "pop_nsh()";
+    case "recirc":
+      return `recirc(${hex(action.frozen.id)})`;
     case "trunc":
       return `trunc(${action.maxLen})`;
     case "clone":
@@ -138,7 +192,8 @@ export const formatOdpActions = (actions: readonly DpAction[], options: OdpTextO
     for (let action: DpAction | undefined = first; action?.kind === "set"; action = actions[++i]) {
       const { header: word, key, text } = TARGETS[action.target];
       if (say(word, action) !== header) break;
-      values.push(`${say(key, action)}=${text(action.bytes)}`);
+      const name = say(key, action);
+      values.push(name === "" ? text(action.bytes) : `${name}=${text(action.bytes)}`);
     }
     i--;
     out.push(`set(${header}(${values.join(",")}))`);

@@ -2,7 +2,7 @@
 // (metadata, L2, L3, L4 ports), as in OVS: an early stage whose bits already rule every entry out ends the look-up, and
 // the later stages' bits stay wildcarded. Looking up allocates nothing.
 
-import { FLOW, FLOW_WORDS, type FlowWords, type Member } from "../openflow/flow.js";
+import { FLOW, FLOW_WORDS, PACKET_WORDS_AT, type FlowWords, type Member } from "../openflow/flow.js";
 import type { Match } from "../openflow/types.js";
 import { PrefixTrie, TrieAnswer } from "./prefix-trie.js";
 
@@ -62,6 +62,7 @@ const prefixLength = (mask: FlowWords, member: Member): number => {
   return length;
 };
 
+const PACKET_TYPE_WORD = FLOW.packet_type.at >>> 5;
 const TP_SRC_WORD = FLOW.tp_src.at >>> 5;
 const TP_SRC_SHIFT = 16 - (FLOW.tp_src.at & 31);
 const TP_DST_WORD = FLOW.tp_dst.at >>> 5;
@@ -140,6 +141,8 @@ export class Subtable<R extends Classifiable> {
   readonly #buckets = new Map<number, Bucket<R>>();
   readonly #priorities = new Map<number, number>();
   readonly #usesTries: boolean;
+  /** Who looks at headers without saying what the packet begins with means an Ethernet header. */
+  readonly #isEthernet: boolean;
 
   // Trie of the ports, when the last stage is nothing but ports: a miss there costs a prefix of them.
   readonly #portsMask: number;
@@ -150,6 +153,7 @@ export class Subtable<R extends Classifiable> {
 
   constructor(readonly mask: FlowWords) {
     this.prefixLengths = TRIE_MEMBERS.map((member) => prefixLength(mask, member));
+    this.#isEthernet = mask[PACKET_TYPE_WORD] === 0 && mask.some((bits, i) => i >= PACKET_WORDS_AT && bits !== 0);
     this.#usesTries = this.prefixLengths.some((length) => length > 0);
     const stages: Stage[] = [];
     for (const [stage, words] of STAGES.entries()) {
@@ -232,6 +236,7 @@ export class Subtable<R extends Classifiable> {
    * subtable's mask, on a miss those of the stages looked at, or a prefix that no rule has.
    */
   lookup(flow: FlowWords, wc: FlowWords, tries: TrieAnswers): R | undefined {
+    if (this.#isEthernet && flow[PACKET_TYPE_WORD] !== 0) return undefined;
     const stages = this.#stages;
     const last = stages.length - 1;
     let hash = 0;

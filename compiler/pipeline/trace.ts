@@ -1,15 +1,15 @@
 // `ofproto/trace`: what happens to one packet, table by table, in the words and the layout of OVS (ofproto-dpif-trace.h),
 // and on a last line of our own which hook can carry it, and why nothing higher can.
 
-import { FIELD_WIDTH, readField, readSubfield } from "../openflow/field-access.js";
+import { etherType, FIELD_WIDTH, readField, readSubfield } from "../openflow/field-access.js";
 import { FLOW, get, newFlow, set, setOnes, type FlowWords, type Member } from "../openflow/flow.js";
 import { VLAN_PRESENT } from "../openflow/numbers.js";
-import { ETH_TYPE, IP_PROTO, NW_FRAG } from "../packet/headers.js";
+import { ETH_TYPE, IP_PROTO, isMplsType, NSH_TYPE_1, NW_FRAG } from "../packet/headers.js";
 import { fromBytes } from "../openflow/big-endian.js";
 import { formatAction, formatActions, subfieldText } from "../openflow/print/actions.js";
 import { formatMatch } from "../openflow/print/match.js";
 import { fieldValueText, hex } from "../openflow/print/values.js";
-import { DEFAULT_PRIORITY, PORT, type Action, type Subfield } from "../openflow/types.js";
+import { DEFAULT_PRIORITY, PACKET_TYPE, PORT, type Action, type Subfield } from "../openflow/types.js";
 import { orderActionSet } from "./action-set.js";
 import { carrierOf, type Carriage } from "./carriers.js";
 import { formatOdpActions } from "./odp-text.js";
@@ -95,7 +95,7 @@ class Tree implements Trace {
     this.#add("action", "drop");
   }
 
-  note(text: string, kind: "detail" | "warning" | "error" = "detail"): void {
+  note(text: string, kind: "detail" | "warning" | "error" | "action" = "detail"): void {
     this.#add(kind, text);
   }
 }
@@ -131,28 +131,40 @@ const L4_PROTOS: readonly number[] = [
   2, // IGMP
 ];
 
+/** Label stack entries up to the last of the stack. */
+const shownLabels = (flow: FlowWords): readonly Member[] => {
+  const labels = ["mpls_lse0", "mpls_lse1", "mpls_lse2"] as const;
+  const last = labels.findIndex((member) => (get(flow, member) & 0x100) !== 0);
+  return last < 0 ? labels : labels.slice(0, last + 1);
+};
+
+const shownNsh = (flow: FlowWords): readonly Member[] => [
+  ...(["nsh_flags", "nsh_ttl", "nsh_mdtype", "nsh_np", "nsh_path"] as const),
+  ...(get(flow, "nsh_mdtype") === NSH_TYPE_1.MDTYPE ? (["nsh_c1", "nsh_c2", "nsh_c3", "nsh_c4"] as const) : []),
+];
+
 /** The members that mean something for a packet; metadata and registers only when they are not 0 (OVS flow_format). */
 const shownMembers = (flow: FlowWords): Member[] => {
+  const isFramed = get(flow, "packet_type") === PACKET_TYPE.ETHERNET;
   const members: Member[] = [
     ...(get(flow, "in_port") === 0 ? [] : (["in_port"] as const)),
-    "dl_dst",
-    "dl_src",
-    "dl_type",
-    "vlan0_tpid",
-    "vlan0_tci",
+    "packet_type",
+    ...(isFramed ? (["dl_dst", "dl_src", "dl_type", "vlan0_tpid", "vlan0_tci"] as const) : []),
   ];
   for (const member of Object.keys(FLOW) as Member[]) {
     if (/^reg\d/.test(member) && get(flow, member) !== 0) members.push(member);
   }
   const { at } = FLOW.metadata;
   if (flow[at >>> 5] !== 0 || flow[(at >>> 5) + 1] !== 0) members.push("metadata");
-  if (get(flow, "vlan0_tci") !== 0) members.push("vlan1_tpid", "vlan1_tci");
-  const type = get(flow, "dl_type");
+  if (isFramed && get(flow, "vlan0_tci") !== 0) members.push("vlan1_tpid", "vlan1_tci");
+  const type = etherType(flow);
   if (type === ETH_TYPE.ARP || type === ETH_TYPE.RARP) {
     return [...members, "nw_src", "nw_dst", "nw_proto", "arp_sha", "arp_tha"];
   }
+  if (isMplsType(type)) return [...members, ...shownLabels(flow)];
   if (type === ETH_TYPE.IPV4) members.push("nw_src", "nw_dst");
   else if (type === ETH_TYPE.IPV6) members.push("ipv6_src", "ipv6_dst", "ipv6_label");
+  else if (type === ETH_TYPE.NSH) members.push(...shownNsh(flow));
   else return members;
   members.push("nw_proto", "nw_tos", "nw_ttl", "nw_frag");
   const proto = get(flow, "nw_proto");

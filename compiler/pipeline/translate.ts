@@ -7,11 +7,12 @@
 // the same actions, rules, groups and sightings apart from the values that the mask covers. Translating has no side
 // effect; credit.ts applies what a translation implies.
 
-import { FLOW, get, getBits, PACKET_WORDS_AT, set, setBits, type FlowWords } from "../openflow/flow.js";
+import { FLOW, get, getBits, PACKET_WORDS_AT, set, setBits, type FlowWords, type Member } from "../openflow/flow.js";
 import { VLAN_PRESENT } from "../openflow/numbers.js";
-import { IP_PROTO, NW_FRAG } from "../packet/headers.js";
+import { ETH_TYPE, IP_PROTO, isMplsType, NW_FRAG } from "../packet/headers.js";
 import { PORT, type Action } from "../openflow/types.js";
 import type { DpAction } from "./dp-action.js";
+import type { Frozen, Step } from "./frozen.js";
 import type { FinTimeout, LearnedFlow } from "./learned-flows.js";
 import type { MacSighting } from "./mac-learning.js";
 import type { Switch } from "./switch.js";
@@ -19,6 +20,7 @@ import type { Rule } from "./table.js";
 import { runActions } from "./xlate/actions.js";
 import { runActionSet } from "./xlate/clone.js";
 import { Context, type GroupCredit, type Trace, type XlateError } from "./xlate/context.js";
+import { finishFreezing, thaw } from "./xlate/freeze.js";
 import { enterPipeline } from "./xlate/table-action.js";
 
 export { MAX_DEPTH, MAX_RESUBMITS, XLATE_ERROR_TEXT } from "./xlate/context.js";
@@ -51,6 +53,8 @@ export interface Translation {
 export interface TranslateOptions {
   /** Carries out these actions instead of looking table 0 up: a packet-out. */
   readonly actions?: readonly Action[];
+  /** Goes on where an earlier translation was broken off; the flow is of the packet as it is now. */
+  readonly frozen?: Frozen;
   readonly trace?: Trace;
   /**
    * `mask` and `final` are working memory, valid until the next translation on this switch: for callers that translate
@@ -61,6 +65,14 @@ export interface TranslateOptions {
 
 /** Ethernet type in flows of frames without one (OVS FLOW_DL_TYPE_NONE). */
 const DL_TYPE_NONE = 0x05ff;
+
+const NOTHING: readonly Step[] = [];
+
+/** A copy that nothing comes after needs not be one. */
+const unwrapLastClone = (actions: readonly DpAction[]): readonly DpAction[] => {
+  const last = actions.at(-1);
+  return last?.kind === "clone" ? [...actions.slice(0, -1), ...last.actions] : actions;
+};
 
 const contexts = new WeakMap<Switch, Context>();
 
@@ -94,13 +106,28 @@ const keepOfPorts = (mask: FlowWords, bits: number): void => {
   for (const member of ["tp_src", "tp_dst"] as const) set(mask, member, get(mask, member) & bits);
 };
 
+/** What a packet without MPLS or NSH can have been given. */
+const MPLS_MEMBERS: readonly Member[] = ["mpls_lse0", "mpls_lse1", "mpls_lse2"];
+const NSH_MEMBERS: readonly Member[] = [
+  ...(["nsh_flags", "nsh_ttl", "nsh_mdtype", "nsh_np", "nsh_path", "nsh_c1", "nsh_c2", "nsh_c3", "nsh_c4"] as const),
+];
+
+/** Marks of what was pushed mean nothing for a packet that came without. */
+const forgetPushed = (mask: FlowWords, type: number): void => {
+  if (!isMplsType(type)) for (const member of MPLS_MEMBERS) set(mask, member, 0);
+  if (type !== ETH_TYPE.NSH) for (const member of NSH_MEMBERS) set(mask, member, 0);
+};
+
 /** Brings a mask to what a datapath can look at. */
-const finishMask = (ctx: Context, flow: FlowWords, mask: FlowWords): FlowWords => {
+const finishMask = (flow: FlowWords, mask: FlowWords, hasPushed: boolean): FlowWords => {
   // As OVS does, always; lookupMask() takes it back where it can.
-  if (ctx.isIp) set(mask, "nw_frag", NW_FRAG.ANY | NW_FRAG.LATER);
+  const type = get(flow, "dl_type");
+  const isIp = type === ETH_TYPE.IPV4 || type === ETH_TYPE.IPV6;
+  if (isIp) set(mask, "nw_frag", NW_FRAG.ANY | NW_FRAG.LATER);
   // Metadata and registers are always 0 when a packet comes in.
   mask.fill(0, 1, PACKET_WORDS_AT);
-  if (ctx.isIp) {
+  if (hasPushed) forgetPushed(mask, type);
+  if (isIp) {
     const proto = get(flow, "nw_proto");
     // Type and code are 8 bits in members of 16.
     if (proto === IP_PROTO.ICMP || proto === IP_PROTO.ICMPV6) keepOfPorts(mask, 0xff);
@@ -131,18 +158,20 @@ export const translate = (sw: Switch, flow: FlowWords, options: TranslateOptions
   ctx.inPacketOut = options.actions !== undefined;
   set(ctx.flow, "actset_output", PORT.UNSET);
   startMask(ctx);
-  if (options.actions === undefined) enterPipeline(ctx);
+  const left = options.frozen === undefined ? NOTHING : thaw(ctx, options.frozen);
+  if (options.actions === undefined && left.length === 0) enterPipeline(ctx);
   if (mayReceive(ctx)) {
-    runActions(ctx, options.actions ?? ctx.rule?.actions ?? [], false);
-    if (ctx.error === undefined) runActionSet(ctx);
+    runActions(ctx, options.actions ?? (left.length > 0 ? left : (ctx.rule?.actions ?? [])), false);
+    if (ctx.error === undefined && !ctx.freezing) runActionSet(ctx);
+    if (ctx.error === undefined && ctx.freezing) finishFreezing(ctx);
   }
   const { error } = ctx;
-  const actions = error === undefined ? ctx.actions : [];
+  const actions = error === undefined ? unwrapLastClone(ctx.actions) : [];
   const looksAtFrag = get(ctx.mask, "nw_frag") !== 0;
   const own = (words: FlowWords): FlowWords => (options.borrow === true ? words : words.slice());
   return {
     actions,
-    mask: finishMask(ctx, flow, own(ctx.mask)),
+    mask: finishMask(flow, own(ctx.mask), ctx.hasPushed),
     looksAtFrag,
     rules: ctx.rules,
     groups: orNone(ctx.groups),

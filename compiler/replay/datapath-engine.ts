@@ -33,11 +33,12 @@ import {
 import { TableMemory } from "../datapath/table-memory.js";
 import type { Hook } from "../ir/types.js";
 import { newFlow, type Member } from "../openflow/flow.js";
-import { Executor } from "../packet/execute.js";
+import type { Sink } from "../packet/execute.js";
 import { extract, newLayers } from "../packet/extract.js";
 import { refusal } from "../pipeline/carriers.js";
 import { creditTranslation, learnFrom } from "../pipeline/credit.js";
 import { shapeOf, type DpAction } from "../pipeline/dp-action.js";
+import { Runner } from "../pipeline/runner.js";
 import type { Switch } from "../pipeline/switch.js";
 import { translate, type Translation } from "../pipeline/translate.js";
 
@@ -109,7 +110,7 @@ const TABLE_SEED = 0x9e37_79b9_7f4a_7c15n;
 const identity = (n: number): number => n;
 
 export class DatapathEngine implements Disposable {
-  readonly #executor = new Executor();
+  readonly #runner: Runner;
   readonly #flow = newFlow();
   readonly #layers = newLayers();
   readonly #patience: number;
@@ -139,6 +140,7 @@ export class DatapathEngine implements Disposable {
     private readonly load: LoadBackend,
     options: EngineOptions = {},
   ) {
+    this.#runner = new Runner(sw);
     this.#patience = options.patience ?? 32;
     this.#maxEntries = options.maxEntries;
     this.#storage = options.storage ?? "hash";
@@ -244,7 +246,7 @@ export class DatapathEngine implements Disposable {
     return { outputs: sent, controller, path };
   }
 
-  #upcall(record: Uint8Array, isMiss: boolean, nowMs: number, sink: Parameters<Executor["execute"]>[2]): void {
+  #upcall(record: Uint8Array, isMiss: boolean, nowMs: number, sink: Sink): void {
     const view = new DataView(record.buffer, record.byteOffset, record.length);
     const ifindex = view.getUint32(UPCALL.inPort, true);
     const packet = record.subarray(UPCALL.packet, view.getUint32(UPCALL.nlLen, true));
@@ -254,7 +256,7 @@ export class DatapathEngine implements Disposable {
       creditTranslation(translation, 1, packet.length, nowMs);
       this.#install(ifindex, translation);
     }
-    this.#executor.execute(packet, translation.actions, sink);
+    this.#runner.run(packet, translation.actions, sink, nowMs);
     learnFrom(this.sw, translation, nowMs);
   }
 

@@ -8,9 +8,10 @@ import { STATS } from "../direct/abi.js";
 import { compileDirect, type DirectProgram } from "../direct/compile.js";
 import type { Hook } from "../ir/types.js";
 import { newFlow } from "../openflow/flow.js";
-import { Executor } from "../packet/execute.js";
+import type { Sink } from "../packet/execute.js";
 import { extract } from "../packet/extract.js";
 import { creditTranslation, learnFrom } from "../pipeline/credit.js";
+import { Runner } from "../pipeline/runner.js";
 import type { Switch } from "../pipeline/switch.js";
 import { translate } from "../pipeline/translate.js";
 import type { Backend, EngineOptions, Handled, LoadBackend } from "./datapath-engine.js";
@@ -31,7 +32,7 @@ const identity = (n: number): number => n;
 const changesOf = (sw: Switch): number => sw.version - sw.macs.version;
 
 export class DirectEngine implements Disposable {
-  readonly #executor = new Executor();
+  readonly #runner: Runner;
   readonly #flow = newFlow();
   readonly #ifindexOf: (port: number) => number;
   readonly #portOf: (ifindex: number) => number;
@@ -47,6 +48,7 @@ export class DirectEngine implements Disposable {
     readonly load: LoadBackend,
     options: DirectEngineOptions = {},
   ) {
+    this.#runner = new Runner(sw);
     this.#ifindexOf = options.ifindexOf ?? identity;
     this.#portOf = options.portOf ?? identity;
     this.#compile = options.compile ?? ((of, at, ifindexOf) => compileDirect(of, at, { upcalls: true, ifindexOf }));
@@ -98,10 +100,11 @@ export class DirectEngine implements Disposable {
       extract(bytes, bytes.length, this.#portOf(view.getUint32(UPCALL.inPort, true)), this.#flow);
       const translation = translate(this.sw, this.#flow);
       creditTranslation(translation, 1, bytes.length, nowMs);
-      this.#executor.execute(bytes, translation.actions, {
+      const sink: Sink = {
         output: (port, out) => void sent.push({ port, packet: out.slice() }),
         controller: ({ reason, table }, out) => void controller.push({ reason, table, packet: out.slice() }),
-      });
+      };
+      this.#runner.run(bytes, translation.actions, sink, nowMs);
       learnFrom(this.sw, translation, nowMs);
     }
     return { outputs: sent, controller, path: upcalls.length > 0 ? "slow" : "direct" };

@@ -1,10 +1,19 @@
 // What the cache asks of datapath action lists, again and again of the same: whether two are equal, which shape one has, and
 // why a hook does not carry it.
 
+import { isDeepStrictEqual } from "node:util";
 import { equalBytes } from "ebpf-assembler";
-import { refusal, shapeOf, type DpAction, type Hook } from "#compiler";
+import { refusal, shapeOf, type DpAction, type Frozen, type Hook } from "#compiler";
 
 const NOTHING = new Uint8Array(0);
+
+/** What is left to do stands in the same rules, and the packet goes on with the same state. */
+const isSameFrozen = (a: Frozen, b: Frozen): boolean =>
+  a.id === b.id &&
+  isDeepStrictEqual(a.steps, b.steps) &&
+  isDeepStrictEqual(a.actionSet, b.actionSet) &&
+  isDeepStrictEqual(a.stack, b.stack) &&
+  isDeepStrictEqual(a.metadata, b.metadata);
 
 const isSame = (a: DpAction, b: DpAction): boolean => {
   switch (a.kind) {
@@ -32,8 +41,23 @@ const isSame = (a: DpAction, b: DpAction): boolean => {
         a.controllerId === b.controllerId &&
         a.table === b.table &&
         a.cookie === b.cookie &&
+        a.continuation === b.continuation &&
         equalBytes(a.userdata ?? NOTHING, b.userdata ?? NOTHING)
       );
+    case "push_mpls":
+    case "add_mpls":
+      return b.kind === a.kind && a.ethertype === b.ethertype && a.lse === b.lse;
+    case "pop_mpls":
+      return b.kind === "pop_mpls" && a.ethertype === b.ethertype;
+    case "push_eth":
+      return b.kind === "push_eth" && equalBytes(a.src, b.src) && equalBytes(a.dst, b.dst);
+    case "pop_eth":
+    case "pop_nsh":
+      return b.kind === a.kind;
+    case "push_nsh":
+      return b.kind === "push_nsh" && equalBytes(a.header, b.header);
+    case "recirc":
+      return b.kind === "recirc" && isSameFrozen(a.frozen, b.frozen);
     case "trunc":
       return b.kind === "trunc" && a.maxLen === b.maxLen;
     case "clone":

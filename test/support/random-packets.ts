@@ -223,6 +223,50 @@ export const randomPacket = (r: Random): Uint8Array => {
   return damage(r, buildPacket(spec)).slice(0, 1518);
 };
 
+/** A packet without its Ethernet header and tags: what labels and service headers carry. */
+const withoutEthernet = (r: Random): Uint8Array =>
+  buildPacket({ dst: r.pick(POOLS.macs), src: r.pick(POOLS.macs), vlans: [], snap: false, l3: l3(r) }).slice(14);
+
+const labels = (r: Random): Uint8Array => {
+  const n = r.pick([1, 1, 1, 2, 2, 3, 4]);
+  const out = new Uint8Array(4 * n);
+  for (let i = 0; i < n; i++) {
+    const isLast = i === n - 1 && !r.oneIn(20);
+    out.set([0, r.below(2), (r.below(8) << 1) | (isLast ? 1 : 0), r.pick([0, 1, 2, 64, 255])], 4 * i);
+  }
+  return out;
+};
+
+const concatenated = (parts: readonly Uint8Array[]): Uint8Array => Uint8Array.from(parts.flatMap((part) => [...part]));
+
+/** A network service header of type 1 or 2 in front of what its next protocol says. */
+const serviceHeader = (r: Random): Uint8Array => {
+  const [np, inside] = r.pick<readonly [number, (r: Random) => Uint8Array]>([
+    [1, withoutEthernet],
+    [2, withoutEthernet],
+    [3, randomPacket],
+    [3, randomPacket],
+    [4, (of) => (of.oneIn(3) ? nshPayload(of) : serviceHeader(of))],
+    [5, withoutEthernet],
+  ]);
+  const mdtype = r.pick([1, 1, 1, 2]);
+  const words = mdtype === 1 ? 6 : r.between(2, 6);
+  const header = r.bytes(4 * words);
+  const first = (r.below(4) << 12) | (r.pick([0, 1, 2, 63]) << 6) | words;
+  header.set([first >> 8, first & 0xff, mdtype, np]);
+  return concatenated([header, inside(r)]);
+};
+
+/** A packet with MPLS labels or a service header in front of another packet; now and then one cut off. */
+export const randomShimPacket = (r: Random): Uint8Array => {
+  const isNsh = r.oneIn(2);
+  const payload = isNsh ? serviceHeader(r) : concatenated([labels(r), withoutEthernet(r)]);
+  const type = isNsh ? 0x894f : r.pick([0x8847, 0x8847, 0x8848]);
+  const outer = { dst: r.pick(POOLS.macs), src: r.pick(POOLS.macs), vlans: vlans(r), snap: r.oneIn(20) };
+  const packet = buildPacket({ ...outer, l3: { kind: "raw", type, payload } });
+  return (r.oneIn(12) ? damage(r, packet) : packet).slice(0, 1518);
+};
+
 /** `n` packets from one seed. */
 export const randomPackets = (seed: number, n: number): Uint8Array[] => {
   const r = new Random(seed);

@@ -3,17 +3,15 @@
 import type { Action } from "../action.js";
 import { get, set } from "../flow.js";
 import { numberIn } from "../parse/numbers.js";
-import { ETH_TYPE } from "../../packet/headers.js";
+import { isMplsType } from "../../packet/headers.js";
 import { hexPadded } from "../print/values.js";
 import { needsMatch } from "./common.js";
 import { PACKET_TYPE } from "../action.js";
 import type { Checked, LocatedAction, Parse, Rows } from "./row.js";
 import { settingField } from "./values.js";
 
-export const isMpls = (type: number): boolean => type === ETH_TYPE.MPLS || type === ETH_TYPE.MPLS_MCAST;
-
 const onMpls = (s: Checked, a: Action, { at }: LocatedAction): void =>
-  needsMatch(s, at, isMpls(get(s.flow, "dl_type")), a.kind, "mpls");
+  needsMatch(s, at, isMplsType(get(s.flow, "dl_type")), a.kind, "mpls");
 
 const ethertype =
   (kind: "push_mpls" | "pop_mpls"): Parse =>
@@ -71,14 +69,14 @@ export const MPLS: Rows<"set_mpls_label" | "set_mpls_tc" | "set_mpls_ttl" | "dec
         // What is inside is out of reach now.
         set(s.flow, "nw_proto", 0);
       },
-      carry: (a) => (isMpls(a.ethertype) ? [a] : undefined),
+      carry: (a) => (isMplsType(a.ethertype) ? [a] : undefined),
       inSet: "once",
     },
     pop_mpls: {
       parse: { pop_mpls: ethertype("pop_mpls") },
       print: (a) => `pop_mpls:${hexPadded(a.ethertype, 4)}`,
       check: (s, a, { at }) => {
-        const ok = get(s.flow, "packet_type") === PACKET_TYPE.ETHERNET && isMpls(get(s.flow, "dl_type"));
+        const ok = get(s.flow, "packet_type") === PACKET_TYPE.ETHERNET && isMplsType(get(s.flow, "dl_type"));
         needsMatch(s, at, ok, a.kind, "mpls");
         set(s.flow, "dl_type", a.ethertype);
       },

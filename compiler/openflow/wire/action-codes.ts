@@ -11,13 +11,12 @@ import {
   type Subfield,
 } from "../action.js";
 import { isOutputPort } from "../actions/common.js";
-import { isMpls } from "../actions/mpls.js";
 import { toBytes } from "../big-endian.js";
 import { FIELD_WIDTH, fieldSpec } from "../field-access.js";
 import type { MinorVersion } from "../fields.js";
 import { VLAN_PRESENT } from "../numbers.js";
 import { PORT } from "../types.js";
-import { ETH_TYPE } from "../../packet/headers.js";
+import { ETH_TYPE, isMplsType } from "../../packet/headers.js";
 import { ActionReader, refuse, VENDOR, VENDOR_TYPE } from "./action-bytes.js";
 import {
   bad,
@@ -234,7 +233,7 @@ const tagType = (ethertype: number): number =>
     : bad(`Cannot push a tag of type ${ethertype}`);
 
 const labelType = (ethertype: number): number =>
-  isMpls(ethertype) ? ethertype : bad(`Cannot push a label of type ${ethertype}`);
+  isMplsType(ethertype) ? ethertype : bad(`Cannot push a label of type ${ethertype}`);
 
 const writeMetadata: Decode = (reader) => {
   reader.zeros(6, "NXBRC_MUST_BE_ZERO");

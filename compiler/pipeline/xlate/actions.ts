@@ -4,25 +4,35 @@ import { FLOW, getBits, set, setBits, setBytes } from "../../openflow/flow.js";
 import { portFrom16 } from "../../openflow/field-access.js";
 import { NW_FRAG } from "../../packet/headers.js";
 import { PORT, type Action, type ActionKind } from "../../openflow/types.js";
+import type { Step } from "../frozen.js";
 import type { Context } from "./context.js";
 import { runGroup } from "./group.js";
 import { checkPktLarger, clone } from "./clone.js";
 import { decTtl, output, outputTruncated, toController } from "./output.js";
+import { decap, decNshTtl, encap } from "./encap.js";
+import { freezeForMpls, freezeSteps, isFirstFrozen, triggerFreeze } from "./freeze.js";
 import { finTimeout, learn } from "./learn.js";
+import { decMplsTtl, popMpls, pushMpls, setMplsLabel, setMplsTc, setMplsTtl } from "./mpls.js";
 import { bundle, multipath } from "./select.js";
 import { load, markSubfield, move, numberIn, popStack, pushStack, setField } from "./set-field.js";
 import { checkResources, tableAction } from "./table-action.js";
 import { popVlan, pushVlan, setVlan } from "./vlan.js";
+import { writeActions } from "./write-actions.js";
 
 type ActionOf<K extends ActionKind> = Extract<Action, { readonly kind: K }>;
 
 /** The list that an action stands in; the actions behind it begin at `next`. */
-type Args<A extends Action> = [ctx: Context, action: A, inBucket: boolean, list: readonly Action[], next: number];
+type Args<A extends Action> = [ctx: Context, action: A, inBucket: boolean, list: readonly Step[], next: number];
 
-/** Returns true when the rest of the action list is not to be carried out. */
-type AnyHandler = (...args: Args<Action>) => boolean | void;
+/**
+ * Returned true when the rest of the action list is not to be carried out; `behind` when the translation is broken off and
+ * goes on with the action behind this one, not with this one.
+ */
+type Outcome = boolean | "behind" | void;
 
-type Handler<K extends ActionKind> = (...args: Args<ActionOf<K>>) => boolean | void;
+type AnyHandler = (...args: Args<Action>) => Outcome;
+
+type Handler<K extends ActionKind> = (...args: Args<ActionOf<K>>) => Outcome;
 
 /** Bits of nw_tos. */
 const DSCP = 0xfc;
@@ -51,19 +61,6 @@ const setAddress = (ctx: Context, member: "nw_src" | "nw_dst", addr: Uint8Array)
   if (ctx.dlType === 0x0800) setMember(ctx, member, addr);
 };
 
-/** `actset_output` follows the action set: its output port, unless a group overrides it. */
-const writeActions = (ctx: Context, actions: readonly Action[]): void => {
-  for (const action of actions) {
-    if (ctx.actionSetHasGroup) break;
-    if (action.kind === "output") set(ctx.flow, "actset_output", action.port);
-    else if (action.kind === "group") {
-      set(ctx.flow, "actset_output", PORT.UNSET);
-      ctx.actionSetHasGroup = true;
-    }
-  }
-  ctx.actionSet.push(...actions);
-};
-
 const writeMetadata = (ctx: Context, value: bigint, mask: bigint): void => {
   const { at } = FLOW.metadata;
   for (const [half, shift] of [
@@ -76,6 +73,12 @@ const writeMetadata = (ctx: Context, value: bigint, mask: bigint): void => {
   }
 };
 
+const setTunnel = (ctx: Context, tunId: bigint): void => {
+  const { at } = FLOW.tun_id;
+  setBits(ctx.flow, at, 32, Number(tunId >> 32n));
+  setBits(ctx.flow, at + 32, 32, Number(tunId & 0xffffffffn));
+};
+
 /** Gives the packet up, and says why. */
 const unsupported = (ctx: Context, what: string): true => {
   ctx.trace?.note(`action ${what} is not carried out yet`, "error");
@@ -85,10 +88,15 @@ const unsupported = (ctx: Context, what: string): true => {
 
 const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
   output: (ctx, { port, maxLen }, inBucket) => output(ctx, port, maxLen, inBucket, tableAction),
-  controller: (ctx, { maxLen, reason, id, userdata, pause }) => {
-    if (pause) return unsupported(ctx, "controller(pause)");
-    toController(ctx, maxLen, reason, id, userdata);
-    return false;
+  controller: (ctx, action) => {
+    const { maxLen, reason, id, userdata, pause } = action;
+    if (pause !== true) {
+      toController(ctx, maxLen, reason, id, userdata);
+      return false;
+    }
+    ctx.pause = action;
+    triggerFreeze(ctx);
+    return "behind";
   },
   group: (ctx, { group }) => {
     if (!checkResources(ctx)) return false;
@@ -160,6 +168,23 @@ const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
   },
   set_l4_src_port: (ctx, { port }) => setPort(ctx, "tp_src", port),
   set_l4_dst_port: (ctx, { port }) => setPort(ctx, "tp_dst", port),
+  push_mpls: (ctx, { ethertype }) => pushMpls(ctx, ethertype),
+  pop_mpls: (ctx, { ethertype }) => popMpls(ctx, ethertype),
+  set_mpls_label: (ctx, { label }) => setMplsLabel(ctx, label),
+  set_mpls_tc: (ctx, { tc }) => setMplsTc(ctx, tc),
+  set_mpls_ttl: (ctx, { ttl }) => setMplsTtl(ctx, ttl),
+  dec_mpls_ttl: (ctx) => decMplsTtl(ctx),
+  // No port here is a tunnel: what is written is for the tables behind.
+  set_tunnel: (ctx, { tunId }) => setTunnel(ctx, tunId),
+  // Options of tunnels have no bits in a flow, and no table maps any.
+  delete_field: (ctx, { field }) => ctx.trace?.note(`delete ${field}`),
+  encap,
+  decap,
+  dec_nsh_ttl: (ctx) => decNshTtl(ctx),
+  debug_recirc: (ctx) => {
+    triggerFreeze(ctx);
+    return "behind";
+  },
   dec_ttl: (ctx, { ids }) => decTtl(ctx, ids.length === 0 ? [0] : ids),
   resubmit: (ctx, { inPort, table, ct }) =>
     ct === true
@@ -185,8 +210,11 @@ const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
   goto_table: (ctx, { table }) => tableAction(ctx, ctx.inPort, table),
 };
 
-/** Translates a list of actions. */
-export const runActions = (ctx: Context, actions: readonly Action[], inBucket: boolean): void => {
+/** Actions inside which a translation broken off has kept all that is left of them. */
+const KEEPS_ITSELF: ReadonlySet<ActionKind> = new Set<ActionKind>(["resubmit", "goto_table"]);
+
+/** Translates a list of actions; broken off, keeps what is left of it. */
+export const runActions = (ctx: Context, actions: readonly Step[], inBucket: boolean): void => {
   const { isLast } = ctx;
   if (actions.length === 0) {
     ctx.trace?.drop();
@@ -194,7 +222,17 @@ export const runActions = (ctx: Context, actions: readonly Action[], inBucket: b
   }
   for (let i = 0; i < actions.length; i++) {
     const action = actions[i]!;
-    if (ctx.error !== undefined || ctx.exit) return;
+    if (ctx.error !== undefined) return;
+    freezeForMpls(ctx, action);
+    if (ctx.exit) {
+      if (ctx.freezing) freezeSteps(ctx, actions.slice(i));
+      return;
+    }
+    if (action.kind === "unroll") {
+      ctx.table = action.table;
+      ctx.cookie = action.cookie;
+      continue;
+    }
     ctx.isLast = isLast && i === actions.length - 1 && ctx.actionSet.length === 0;
     ctx.trace?.action(action);
     const handler = HANDLERS[action.kind] as AnyHandler | undefined;
@@ -202,6 +240,11 @@ export const runActions = (ctx: Context, actions: readonly Action[], inBucket: b
       unsupported(ctx, action.kind);
       return;
     }
-    if (handler(ctx, action, inBucket, actions, i + 1) === true) return;
+    const outcome = handler(ctx, action, inBucket, actions, i + 1);
+    if (outcome === true) return;
+    if (ctx.error === undefined && isFirstFrozen(ctx) && !KEEPS_ITSELF.has(action.kind)) {
+      freezeSteps(ctx, actions.slice(outcome === "behind" ? i + 1 : i));
+      return;
+    }
   }
 };

@@ -1,11 +1,13 @@
 // Copies of the packet that go a way of their own: clone, check_pkt_larger, and the action set at the end of each way
 // (OVS ofproto-dpif-xlate.h, clone_xlate_actions and xlate_check_pkt_larger).
 
-import type { Action, ActionKind, ActionOf } from "../../openflow/types.js";
+import type { ActionKind, ActionOf } from "../../openflow/types.js";
 import { orderActionSet } from "../action-set.js";
 import type { DpAction } from "../dp-action.js";
+import type { Step } from "../frozen.js";
 import { commit } from "./commit.js";
 import type { Context } from "./context.js";
+import { finishFreezing } from "./freeze.js";
 import { writeResult } from "./set-field.js";
 
 /** Actions after which the packet cannot be brought back by setting its fields again. */
@@ -42,20 +44,22 @@ const aside = (ctx: Context, body: () => void): void => {
 
 /** What `body` does to the packet, as a list of its own: afterwards the datapath has the packet as it was before. */
 const inside = (ctx: Context, body: () => void): readonly DpAction[] => {
-  const { actions } = ctx;
+  const { actions, wasMpls } = ctx;
   const base = ctx.base.slice();
   ctx.actions = [];
   body();
   const nested = ctx.actions;
   ctx.actions = actions;
   ctx.base.set(base);
+  ctx.wasMpls = wasMpls;
   return nested;
 };
 
-const runToEnd = (ctx: Context, actions: readonly Action[], isLast: boolean): void => {
+const runToEnd = (ctx: Context, actions: readonly Step[], isLast: boolean): void => {
   ctx.isLast = isLast;
   ctx.run(ctx, actions, false);
-  if (ctx.error === undefined) runActionSet(ctx);
+  if (ctx.error === undefined && !ctx.freezing) runActionSet(ctx);
+  if (ctx.freezing) finishFreezing(ctx);
 };
 
 export const clone = (ctx: Context, { actions }: ActionOf<"clone">): void => {
@@ -72,7 +76,7 @@ export const clone = (ctx: Context, { actions }: ActionOf<"clone">): void => {
 export const checkPktLarger = (
   ctx: Context,
   { length, dst }: ActionOf<"check_pkt_larger">,
-  rest: readonly Action[],
+  rest: readonly Step[],
 ): void => {
   commit(ctx);
   const { exit } = ctx;

@@ -1,21 +1,23 @@
 // Turns the difference between the packet as the datapath has it and as the pipeline sees it into `set` actions, just
-// before something is sent, in OVS's order (lib/odp-util.h commit_odp_actions): Ethernet, L3, ND, ports, ICMP, VLAN.
+// before something is sent, in OVS's order (lib/odp-util.h commit_odp_actions): Ethernet, L3, ND, ports, ICMP, MPLS, VLAN.
 // A value is written whole, merged with what the packet had: so committing a field marks all of it, and where the set
 // depends on what the packet is, the bits that say so.
 
 import {
-  copyBits,
-  equalBits,
+  copyMember,
   FLOW,
   get,
   getBytes,
+  isEqualMember,
   PACKET_WORDS_AT,
   type FlowWords,
   type Member,
 } from "../../openflow/flow.js";
-import { ETH_TYPE, IP_PROTO } from "../../packet/headers.js";
+import { ETH_TYPE, IP_PROTO, isMplsType } from "../../packet/headers.js";
 import type { DpAction, SetTarget } from "../dp-action.js";
 import type { Context } from "./context.js";
+import { commitEncapDecap } from "./commit-encap.js";
+import { commitMpls } from "./mpls-stack.js";
 import { commitVlans } from "./vlan.js";
 
 type Family = Extract<DpAction, { kind: "set" }>["family"];
@@ -33,6 +35,18 @@ interface Row {
 const ETHERNET: readonly Row[] = [
   { member: "dl_src", target: "eth_src", bytes: 6 },
   { member: "dl_dst", target: "eth_dst", bytes: 6 },
+];
+
+const NSH_BASE: readonly Row[] = [
+  { member: "nsh_flags", target: "nsh_flags", bytes: 1 },
+  { member: "nsh_ttl", target: "nsh_ttl", bytes: 1 },
+];
+
+const NSH_CONTEXTS: readonly Row[] = [
+  { member: "nsh_c1", target: "nsh_c1", bytes: 4 },
+  { member: "nsh_c2", target: "nsh_c2", bytes: 4 },
+  { member: "nsh_c3", target: "nsh_c3", bytes: 4 },
+  { member: "nsh_c4", target: "nsh_c4", bytes: 4 },
 ];
 
 const IPV4: readonly Row[] = [
@@ -79,6 +93,8 @@ const ICMP: readonly Row[] = [
 
 const NONE: readonly Row[] = [];
 
+const PACKET_TYPE_WORD = FLOW.packet_type.at >>> 5;
+
 /** What lies above L3, by protocol, and the families in which it does. */
 const L4_ROWS: ReadonlyMap<number, { readonly rows: readonly Row[]; readonly families: readonly Family[] }> = new Map([
   [IP_PROTO.TCP, { rows: PORTS, families: ["ipv4", "ipv6"] }],
@@ -94,14 +110,6 @@ const FAMILIES: ReadonlyMap<number, { readonly family: Family; readonly rows: re
   [ETH_TYPE.ARP, { family: "arp", rows: ARP }],
 ]);
 
-const isEqual = (a: FlowWords, b: FlowWords, member: Member): boolean =>
-  equalBits(a, b, FLOW[member].at, FLOW[member].bits);
-
-const copy = (to: FlowWords, from: FlowWords, member: Member): void => {
-  const { at, bits } = FLOW[member];
-  copyBits(to, at, from, at, bits);
-};
-
 /** `bytes` bytes of a member, right-aligned. */
 const valueOf = (flow: FlowWords, member: Member, bytes: number): Uint8Array => {
   const { at, bits } = FLOW[member];
@@ -115,16 +123,16 @@ const valueOf = (flow: FlowWords, member: Member, bytes: number): Uint8Array => 
 const commitRows = (ctx: Context, rows: readonly Row[], family: Family): void => {
   const { flow, base } = ctx;
   for (const { member, target, bytes, proto } of rows) {
-    if (isEqual(flow, base, member)) continue;
+    if (isEqualMember(flow, base, member)) continue;
     ctx.markAll(member);
     const nwProto = proto === undefined ? 0 : ctx.look("nw_proto");
     ctx.actions.push({ kind: "set", target, bytes: valueOf(flow, member, bytes), family, proto: nwProto });
-    copy(base, flow, member);
+    copyMember(base, flow, member);
   }
 };
 
 const differ = (ctx: Context, rows: readonly Row[]): boolean =>
-  rows.some(({ member }) => !isEqual(ctx.flow, ctx.base, member));
+  rows.some(({ member }) => !isEqualMember(ctx.flow, ctx.base, member));
 
 /**
  * Whether the packet has an L3 header at all, which OVS takes from its protocol being not 0. Marks one bit that says so,
@@ -155,14 +163,34 @@ const commitNetwork = (ctx: Context): void => {
   commitRows(ctx, upper, family);
 };
 
+/** Service path ID and service index are one member. */
+const commitNsh = (ctx: Context): void => {
+  const { flow, base } = ctx;
+  commitRows(ctx, NSH_BASE, "other");
+  const path = valueOf(flow, "nsh_path", 4);
+  const [spi, si] = [path.subarray(0, 3), path.subarray(3)];
+  const changed = get(flow, "nsh_path") ^ get(base, "nsh_path");
+  if (changed !== 0) ctx.markAll("nsh_path");
+  if (changed >>> 8 !== 0) ctx.actions.push({ kind: "set", target: "nsh_spi", bytes: spi, family: "other", proto: 0 });
+  if ((changed & 0xff) !== 0) ctx.actions.push({ kind: "set", target: "nsh_si", bytes: si, family: "other", proto: 0 });
+  copyMember(base, flow, "nsh_path");
+  commitRows(ctx, NSH_CONTEXTS, "other");
+};
+
 /** Brings the packet of the datapath to what the flow says. */
 export const commit = (ctx: Context): void => {
   const { flow, base } = ctx;
+  if (ctx.pending !== undefined || flow[PACKET_TYPE_WORD] !== base[PACKET_TYPE_WORD]) commitEncapDecap(ctx);
   let word = PACKET_WORDS_AT;
   while (word < flow.length && flow[word] === base[word]) word++;
   if (word < flow.length) {
-    commitRows(ctx, ETHERNET, "other");
-    commitNetwork(ctx);
+    const isFramed = get(flow, "packet_type") === 0 && get(base, "packet_type") === 0;
+    if (isFramed) commitRows(ctx, ETHERNET, "other");
+    // What is behind MPLS can be rewritten only once the labels are gone.
+    if (isMplsType(get(base, "dl_type")) && !isMplsType(ctx.dlType)) commitMpls(ctx);
+    if (ctx.dlType === ETH_TYPE.NSH) commitNsh(ctx);
+    else if (!isMplsType(ctx.dlType)) commitNetwork(ctx);
+    commitMpls(ctx);
   }
   commitVlans(ctx);
 };

@@ -3,8 +3,9 @@
 
 import { copyFlow, FLOW, get, newFlow, setOnes, unwildcard, type FlowWords, type Member } from "../../openflow/flow.js";
 import { ETH_TYPE } from "../../packet/headers.js";
-import type { Action, Subfield } from "../../openflow/types.js";
+import type { Action, ActionOf, Subfield } from "../../openflow/types.js";
 import type { DpAction } from "../dp-action.js";
+import type { Step, Unroll } from "../frozen.js";
 import type { BucketEntry, GroupEntry } from "../group-table.js";
 import type { FinTimeout, LearnedFlow } from "../learned-flows.js";
 import type { MacSighting } from "../mac-learning.js";
@@ -22,15 +23,25 @@ export const MAX_STACK = 65536;
 
 /** Why a translation was given up; the packet is dropped then. Names of OVS `enum xlate_error`, and two of ours. */
 export type XlateError =
-  "recursion_too_deep" | "too_many_resubmits" | "stack_too_deep" | "unsupported_action" | "unsupported_field";
+  | "recursion_too_deep"
+  | "too_many_resubmits"
+  | "stack_too_deep"
+  | "too_many_mpls_labels"
+  | "unsupported_packet_type"
+  | "unsupported_action"
+  | "unsupported_field";
 
 export const XLATE_ERROR_TEXT: Readonly<Record<XlateError, string>> = {
   recursion_too_deep: "Recursion too deep",
   too_many_resubmits: "Too many resubmits",
   stack_too_deep: "Stack too deep",
+  too_many_mpls_labels: "Too many MPLS labels",
+  unsupported_packet_type: "Unsupported packet type",
   unsupported_action: "Action not carried out yet",
   unsupported_field: "Field not written yet",
 };
+
+const NO_OPTIONS = new Uint8Array(0);
 
 /** A group that a packet passed, and the bucket taken when one was chosen. */
 export interface GroupCredit {
@@ -52,8 +63,8 @@ export interface Trace {
   end(): void;
   action(action: Action): void;
   drop(): void;
-  /** `warning` and `error` as OVS tells them apart by `>>`. */
-  note(text: string, kind?: "detail" | "warning" | "error"): void;
+  /** `warning` and `error` as OVS tells them apart by `>>`; `action` as it shows actions. */
+  note(text: string, kind?: "detail" | "warning" | "error" | "action"): void;
 }
 
 export class Context {
@@ -85,6 +96,21 @@ export class Context {
   inPacketOut = false;
   /** A tag was pushed: tags that are equal are so by chance, not because nobody touched them. */
   vlanPushed = false;
+  /** The last MPLS label was taken off: what is behind it has not been parsed yet. */
+  wasMpls = false;
+  /** A label or a service header was pushed. */
+  hasPushed = false;
+  /** A header that the next commit pushes or pops. */
+  pending: "encap" | "decap" | undefined;
+  /** Of an NSH header that is to be pushed: its options. */
+  nshOptions: Uint8Array = NO_OPTIONS;
+  /** The translation is being broken off (../frozen.ts): what is left to do, and the origin last noted in it. */
+  freezing = false;
+  steps: Step[] = [];
+  unroll: Unroll | undefined;
+  /** A controller is to take the packet up again. */
+  pause: ActionOf<"controller"> | undefined;
+  recirculations = 0;
   rule: Rule | undefined;
   cookie = 0n;
   table = 0;
@@ -98,7 +124,7 @@ export class Context {
    */
   constructor(
     readonly sw: Switch,
-    readonly run: (ctx: Context, actions: readonly Action[], inBucket: boolean) => void,
+    readonly run: (ctx: Context, actions: readonly Step[], inBucket: boolean) => void,
   ) {}
 
   start(flow: FlowWords): void {
@@ -120,6 +146,15 @@ export class Context {
     this.inActionSet = false;
     this.isLast = true;
     this.vlanPushed = false;
+    this.wasMpls = false;
+    this.hasPushed = false;
+    this.pending = undefined;
+    this.nshOptions = NO_OPTIONS;
+    this.freezing = false;
+    if (this.steps.length > 0) this.steps = [];
+    this.unroll = undefined;
+    this.pause = undefined;
+    this.recirculations = 0;
     this.rule = undefined;
     this.cookie = 0xffffffffffffffffn;
     this.table = 0;

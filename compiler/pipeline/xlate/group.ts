@@ -15,7 +15,8 @@ import { orderActionSet } from "../action-set.js";
 import type { BucketEntry, GroupEntry, Selection } from "../group-table.js";
 import { hash5Tuple, hashBytes, hashInt, hashUint64, symmetricL3L4, symmetricL4 } from "../ovs-hash.js";
 import type { Switch } from "../switch.js";
-import type { Context } from "./context.js";
+import type { Context, XlateError } from "./context.js";
+import { finishFreezing, triggerFreeze } from "./freeze.js";
 import { markField } from "./set-field.js";
 
 /** Groups that watch groups that watch groups (OVS MAX_LIVENESS_RECURSION). */
@@ -202,18 +203,24 @@ const select = (ctx: Context, entry: GroupEntry): BucketEntry | undefined => {
   }
 };
 
+/** Errors that concern one bucket only. */
+const OWN_ERRORS: ReadonlySet<XlateError> = new Set<XlateError>(["too_many_mpls_labels", "unsupported_packet_type"]);
+
 /** Carries one bucket out on a copy of the packet. */
 const runBucket = (ctx: Context, { bucket }: BucketEntry): void => {
   ctx.trace?.bucket(bucket.id);
   const before = ctx.flow.slice();
-  const { queue } = ctx;
+  const { queue, wasMpls } = ctx;
   ctx.depth++;
   ctx.run(ctx, orderActionSet(bucket.actions), true);
   ctx.depth--;
+  if (ctx.freezing) finishFreezing(ctx);
   ctx.flow.set(before);
+  ctx.wasMpls = wasMpls;
   ctx.queue = queue;
   // What ends the bucket does not end what follows the group.
   ctx.exit = false;
+  if (ctx.error !== undefined && OWN_ERRORS.has(ctx.error)) ctx.error = undefined;
   ctx.trace?.end();
 };
 
@@ -227,6 +234,12 @@ export const runGroup = (ctx: Context, entry: GroupEntry): void => {
       runBucket(ctx, bucket);
     }
     ctx.groups.push({ group: entry, bucket: undefined });
+    return;
+  }
+  if (group.type === "select" && ctx.wasMpls) {
+    // The hash may be of what was behind the labels.
+    triggerFreeze(ctx);
+    ctx.trace?.note("no live bucket");
     return;
   }
   const bucket = group.type === "select" ? select(ctx, entry) : firstLive(ctx, entry, new Set([group.id]));

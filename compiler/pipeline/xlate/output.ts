@@ -10,7 +10,7 @@ import type { Context } from "./context.js";
 import { normal } from "./normal.js";
 
 /** All of the packet. */
-const MAX_CONTROLLER_BYTES = 65535;
+export const MAX_CONTROLLER_BYTES = 65535;
 
 /** Sends the packet as it is now out of `number`, unless there is no such port or it must not forward. */
 export const outputTo = (ctx: Context, number: number): void => {
@@ -21,6 +21,10 @@ export const outputTo = (ctx: Context, number: number): void => {
   }
   if (port.config.noForward) {
     ctx.trace?.note("OFPPC_NO_FWD set, skipping output");
+    return;
+  }
+  if (ctx.get("packet_type") !== 0) {
+    ctx.trace?.note("Trying to send non-Ethernet packet through legacy L2 port. Dropping packet.", "warning");
     return;
   }
   commit(ctx);

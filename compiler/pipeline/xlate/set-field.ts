@@ -24,10 +24,8 @@ import type { Context } from "./context.js";
 /** Whether the packet has `field`; notes it when not. */
 const has = (ctx: Context, field: FieldName): boolean => meetsPrerequisites(ctx.flow, field, ctx.mask);
 
-/** Fields of headers that nothing rewrites, and tunnel options, which no table maps. */
-const UNWRITTEN: ReadonlySet<FieldName> = new Set(
-  FIELD_NAMES.filter((field) => isTunMetadata(field) || /^(mpls_|nsh_)/.test(fieldSpec(field).in)),
-);
+/** Tunnel options, which no table maps. */
+const UNWRITTEN: ReadonlySet<FieldName> = new Set(FIELD_NAMES.filter(isTunMetadata));
 
 /** Gives the translation up before a write that would be lost. @returns whether it was */
 const refuses = (ctx: Context, field: FieldName): boolean => {

@@ -3,6 +3,7 @@
 import { FLOW, get, set } from "../../openflow/flow.js";
 import { NW_FRAG } from "../../packet/headers.js";
 import type { Rule } from "../table.js";
+import { triggerFreeze } from "./freeze.js";
 import { MAX_DEPTH, MAX_RESUBMITS, MAX_STACK, type Context } from "./context.js";
 
 /**
@@ -59,6 +60,11 @@ export const checkResources = (ctx: Context): boolean => {
 
 /** `resubmit`, `goto_table`, output to TABLE: looks `table` up and carries out what it says, then comes back. */
 export const tableAction = (ctx: Context, inPort: number, table: number): void => {
+  if (ctx.wasMpls) {
+    // Rules may match what was behind the labels.
+    triggerFreeze(ctx);
+    return;
+  }
   if (!checkResources(ctx)) return;
   const { table: oldTable, rule: oldRule, cookie: oldCookie } = ctx;
   const deepens = table <= oldTable ? 1 : 0;

@@ -1,14 +1,5 @@
 import assert from "node:assert/strict";
-import {
-  extract,
-  FlowModError,
-  formatOdpFlow,
-  newFlow,
-  parseFlow,
-  Switch,
-  translate,
-  XLATE_ERROR_TEXT,
-} from "#compiler";
+import { extract, FlowModError, formatOdpFlow, newFlow, parseFlow, Switch, translate } from "#compiler";
 import { fromHex } from "ebpf-assembler";
 
 const switchOf = (...flows: readonly string[]): Switch => {
@@ -79,10 +70,12 @@ describe("MPLS", () => {
     assert.deepEqual(ports(sw, IPV4), [1]);
   });
 
-  it("writes end the translation by name", () => {
-    const sw = switchOf("mpls,actions=set_field:3->mpls_label,output:2");
-    assert.deepEqual(ports(sw, MPLS), ["unsupported_field"]);
-    assert.match(XLATE_ERROR_TEXT.unsupported_field, /not written/);
+  it("fields of the outermost entry are written", () => {
+    const sw = switchOf(
+      "mpls,actions=set_field:3->mpls_label,resubmit(,1)",
+      "table=1,mpls,mpls_label=3,mpls_ttl=64,actions=output:2",
+    );
+    assert.deepEqual(ports(sw, MPLS), ["set", 2]);
   });
 });
 
