@@ -133,7 +133,7 @@ export class Classifier<R extends Classifiable> {
    * match together stand for the rule on their conj_id.
    *
    * @param flow - the same again when this returns
-   * @param wc - gets the bits that decided or-ed in
+   * @param wc - gets the bits that decided or-ed in, those of the packet type not: it is no part of a packet that comes in
    */
   lookup(flow: FlowWords, wc: FlowWords): R | undefined {
     return this.#nClauses === 0 ? this.#lookupPlain(flow, wc) : this.#lookupWithClauses(flow, wc);
