@@ -12,8 +12,11 @@ import { AssembleError } from "../base/errors.js";
 import type { Insn, Label } from "../isa/insn.js";
 import { hasShortTarget, JMP, OP } from "../isa/opcode.js";
 
-/** Longest distance of a 16-bit jump, the same both ways. */
-export const SHORT_REACH = 0x7fff;
+/**
+ * Longest distance that is jumped, the same both ways: 16 bits hold 32,767, but the kernel puts instructions in between once a
+ * program is verified (for fields of the context and look-ups in maps), and refuses one whose jumps then are too long.
+ */
+const SHORT_REACH = 0x7000;
 /** Instructions between two places where an island may stand: three are in reach each way. */
 const ISLAND_SPACING = 8192;
 /** How many instructions an island is moved to stand where no `goto` over it is needed. */

@@ -19,7 +19,7 @@ import { refusal } from "../pipeline/carriers.js";
 import { MAX_METERS, METER_SLOT } from "../pipeline/meter-table.js";
 import { emitShape, needsOf } from "./actions.js";
 import { CONTROL, MAPS, OVS_PACKET_CMD, SHAPE_DROP } from "./abi.js";
-import type { Emit } from "./emit.js";
+import { lengthCopy, type Emit } from "./emit.js";
 import { emitWithinLimits } from "./limits.js";
 import { emitLookup } from "./lookup.js";
 import { emitParser } from "./parse.js";
@@ -38,7 +38,7 @@ export const pullHeaders = (e: Emit): void => {
   const available = b.alu("sub", e.dataEnd, e.data, "available");
   b.branch("ge", available, PULL_BYTES, linear, short, "else");
   b.place(short);
-  const wanted = b.value("wanted", e.len);
+  const wanted = lengthCopy(e);
   const pull = b.block("pull");
   b.branch("ge", available, wanted, linear, pull, "then");
   b.place(pull);

@@ -132,11 +132,27 @@ export const clearKey = (e: Emit, stored: ReadonlySet<Member>): void => {
 /**
  * Makes the verifier forget what it knows of a small number, so that paths which differ only in it are verified once from
  * here on: it knows nothing of the packet's length, nor then of the exclusive or with it, taken twice. (Going through the
- * stack instead costs a failed store forwarding, 5 ns, each time.) `value` must be below 16,384 (the verifier bounds packet
- * offsets by 65,535, headers included) and keeps its value.
+ * stack instead costs a failed store forwarding, 5 ns, each time.)
+ *
+ * @param value - keeps its value
+ * @param mask - bits that it can have; by default those of an offset in a packet (the verifier bounds them by 65,535,
+ *   headers included)
  */
-export const forget = ({ b, len }: Pick<Emit, "b" | "len">, value: VReg): void => {
+export const forget = ({ b, len }: Pick<Emit, "b" | "len">, value: VReg, mask = 0x3fff): void => {
   b.aluTo("xor", value, len);
   b.aluTo("xor", value, len);
-  b.aluTo("and", value, 0x3fff);
+  b.aluTo("and", value, mask);
 };
+
+/**
+ * A copy of the packet's length to compare: what the verifier learns of it, it does not learn of the length, of which it must
+ * know nothing ({@link forget}).
+ */
+export const lengthCopy = ({ b, len, ifindex }: Pick<Emit, "b" | "len" | "ifindex">): VReg => {
+  const copy = b.alu("xor", len, ifindex, "length");
+  b.aluTo("xor", copy, ifindex);
+  return copy;
+};
+
+/** Bytes of the packet from `off` on, to compare. */
+export const leftFrom = (e: Emit, off: VReg | number): VReg => e.b.alu("sub", lengthCopy(e), off, "left");

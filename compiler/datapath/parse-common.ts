@@ -4,7 +4,7 @@
 import type { BlockId, VReg } from "../ir/types.js";
 import type { Member } from "../openflow/flow.js";
 import { ETH_TYPE, IP_PROTO, ethernet, ipv4, tcp, udp } from "../packet/headers.js";
-import { be16, clearKey, copyMembers, forget, need, putRegister, wants, type Emit } from "./emit.js";
+import { be16, clearKey, copyMembers, forget, leftFrom, need, putRegister, wants, type Emit } from "./emit.js";
 import { checkTcp, L4_MEMBERS } from "./parse-l4.js";
 
 const L3 = ethernet.minBytes;
@@ -53,7 +53,7 @@ export const parseCommon = (e: Emit, parsed: BlockId): void => {
   b.unless("ne", b.alu("and", type, 0x00ff_ffff), TYPE_AND_VERSION, general);
   const total = b.swap(16, b.load("u16", e.data, L3 + f.totalLength.byteOffset, "total"), "total");
   if (!withL4) b.unless("lt", total, ipv4.minBytes, general);
-  b.unless("gt", total, b.alu("sub", e.len, L3, "left"), general);
+  b.unless("gt", total, leftFrom(e, L3), general);
   if (withL4 || wants(e, "nw_frag")) {
     const fragment = b.load("u16", e.data, L3 + f.reserved.byteOffset, "fragment");
     b.unless("set", fragment, be16(0x3fff), general);

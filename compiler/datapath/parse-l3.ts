@@ -3,9 +3,9 @@
 import type { BlockId, VReg } from "../ir/types.js";
 import type { Member } from "../openflow/flow.js";
 import { IP_PROTO, NW_FRAG, ah, arp, ipv4, ipv6, ipv6Ext, ipv6Frag } from "../packet/headers.js";
-import { be16, be32, copyMembers, forget, need, putRegister, wants, type Emit } from "./emit.js";
+import { be16, be32, copyMembers, forget, leftFrom, need, putRegister, wants, type Emit } from "./emit.js";
 import type { L2 } from "./parse-l2.js";
-import { L4_MEMBERS, ND_MEMBERS, type L4 } from "./parse-l4.js";
+import { L4_MEMBERS, MAX_SIZE, ND_MEMBERS, type L4 } from "./parse-l4.js";
 
 /** IPv6 extension headers that the program follows; longer chains go to user space. */
 export const MAX_EXT_HEADERS = 4;
@@ -38,7 +38,7 @@ export const parseIpv4 = (e: Emit, l2: L3, l4: L4, l4Block: BlockId | undefined,
   b.unless("lt", headerSize, ipv4.minBytes, done);
   const total = b.swap(16, b.load("u16", l3, f.totalLength.byteOffset, "total"), "total");
   b.unless("gt", headerSize, total, done);
-  b.unless("gt", total, b.alu("sub", e.len, l2.l3Off, "left"), done);
+  b.unless("gt", total, leftFrom(e, l2.l3Off), done);
   b.mov(e.found.l3, l2.l3Off);
   copyMembers(e, l3, [
     ["nw_tos", f.dscp.byteOffset],
@@ -137,6 +137,7 @@ const walkExtHeaders = (e: Emit, l4: L4, frag: VReg, terminal: BlockId, done: Bl
     b.aluTo("add", l4.off, extSize);
     forget(e, l4.off);
     b.aluTo("sub", l4.size, extSize);
+    forget(e, l4.size, MAX_SIZE);
   }
   for (const proto of EXT_HEADERS) b.unless("eq", l4.proto, proto, e.miss);
   b.jump(terminal);
@@ -148,7 +149,7 @@ export const parseIpv6 = (e: Emit, l2: L3, l4: L4, l4Block: BlockId | undefined,
   const f = ipv6.fields;
   need(e, l3, ipv6.minBytes, done);
   b.mov(l4.size, b.swap(16, b.load("u16", l3, f.payloadLength.byteOffset, "payload")));
-  const left = b.alu("sub", e.len, l2.l3Off, "left");
+  const left = leftFrom(e, l2.l3Off);
   b.unless("gt", b.alu("add", l4.size, ipv6.minBytes, "total"), left, done);
   b.mov(e.found.l3, l2.l3Off);
   copyMembers(e, l3, [
@@ -166,6 +167,7 @@ export const parseIpv6 = (e: Emit, l2: L3, l4: L4, l4Block: BlockId | undefined,
   walkExtHeaders(e, l4, frag, terminal, done);
   b.place(terminal);
   forget(e, frag);
+  forget(e, l4.proto, 0xff);
   if (wants(e, "nw_tos")) {
     const first = b.swap(16, b.load("u16", l3, 0, "first"));
     putRegister(e, "nw_tos", b.alu("rsh", first, 4, "tos"));

@@ -11,6 +11,9 @@ export const MAX_ND_OPTIONS = 3;
 export const L4_MEMBERS: readonly Member[] = ["tp_src", "tp_dst", "tcp_flags"];
 export const ND_MEMBERS: readonly Member[] = ["nd_target", "nd_reserved", "nd_options_type", "arp_sha", "arp_tha"];
 
+/** The most that a length field of IP counts. */
+export const MAX_SIZE = 0xffff;
+
 /** What the L3 parsers hand to L4: protocol number, offset in the linear data, bytes left by the IP length. */
 export interface L4 {
   readonly proto: VReg;
@@ -68,6 +71,7 @@ const parseNd = (e: Emit, l4: L4At, done: BlockId): void => {
     b.place(next);
     b.aluTo("add", at, size);
     b.aluTo("sub", left, size);
+    forget(e, left, MAX_SIZE);
     forget(e, seen);
   }
   b.unless("ge", left, ndOption.minBytes, e.miss);
@@ -93,6 +97,7 @@ export const checkTcp = (e: Emit, base: VReg, off: number, size: VReg, odd: Bloc
 export const parseL4 = (e: Emit, from: L4, done: BlockId): void => {
   const { b } = e;
   forget(e, from.off);
+  forget(e, from.size, MAX_SIZE);
   const l4: L4At = { ...from, l4: b.alu("add", e.data, from.off, "l4") };
   const ports: readonly (readonly [Member, number])[] = [
     ["tp_src", 0],

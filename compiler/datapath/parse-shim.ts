@@ -3,7 +3,7 @@
 import type { BlockId } from "../ir/types.js";
 import type { Member } from "../openflow/flow.js";
 import { mpls, nsh, NSH_TYPE_1 } from "../packet/headers.js";
-import { copyMembers, need, putRegister, wants, type Emit } from "./emit.js";
+import { copyMembers, leftFrom, need, putRegister, wants, type Emit } from "./emit.js";
 import type { L3 } from "./parse-l3.js";
 
 /** Members that MPLS packets can have beyond L2. */
@@ -24,7 +24,7 @@ export const NSH_MEMBERS: readonly Member[] = [
 /** Label stack entries, as far as any later member is wanted; ends at `done`. */
 export const parseMpls = (e: Emit, { l3, l3Off }: L3, done: BlockId): void => {
   const { b } = e;
-  const left = b.alu("sub", e.len, l3Off, "left");
+  const left = leftFrom(e, l3Off);
   for (const [i, member] of MPLS_MEMBERS.entries()) {
     if (!wants(e, ...MPLS_MEMBERS.slice(i))) break;
     const at = i * mpls.minBytes;
@@ -40,7 +40,7 @@ export const parseMpls = (e: Emit, { l3, l3Off }: L3, done: BlockId): void => {
 export const parseNsh = (e: Emit, { l3, l3Off }: L3, done: BlockId): void => {
   const { b } = e;
   const f = nsh.fields;
-  const left = b.alu("sub", e.len, l3Off, "left");
+  const left = leftFrom(e, l3Off);
   b.unless("lt", left, nsh.minBytes, done);
   need(e, l3, nsh.minBytes, e.miss);
   const first = b.swap(16, b.load("u16", l3, 0, "nsh_first"), "nsh_first");

@@ -6,13 +6,14 @@
 //
 // Nothing of the packet is changed before all of it is decided: what goes to user space goes as it came.
 
-import type { MapSpec, ObjectSpec } from "ebpf-assembler";
+import type { MapSpec, ObjectSpec, ProgramSpec } from "ebpf-assembler";
 import { OVS_PACKET_CMD } from "../datapath/abi.js";
 import { buildStub, countedBytes, datapathMaps, pullHeaders } from "../datapath/compile.js";
 import { be16, type Emit } from "../datapath/emit.js";
 import { emitParser } from "../datapath/parse.js";
 import { plan } from "../datapath/plan.js";
 import { emitUpcall } from "../datapath/upcall.js";
+import { costOf, VERIFIER_LIMITS } from "../emit/bpf/cost.js";
 import { emitProgram } from "../emit/bpf/emit.js";
 import { IrBuilder } from "../ir/builder.js";
 import type { BlockId, Hook, Program } from "../ir/types.js";
@@ -24,8 +25,8 @@ import { TARGETS } from "../targets/index.js";
 import { MARKER_TYPE, STATS, UNHANDLED } from "./abi.js";
 import { analyse, DirectRefusal, strictRefusal, type Analysis } from "./analyse.js";
 import { emitCommit, needsOf } from "./commit.js";
-import { element, fieldOf, guess, hiddenZero, placeOfPassed, type Direct } from "./emit.js";
-import { Pipeline } from "./pipeline.js";
+import { element, fieldOf, guess, hiddenZero, type Direct } from "./emit.js";
+import { MAX_STAGES, Pipeline } from "./pipeline.js";
 import { TAG_MEMBERS } from "./state.js";
 
 /** Further outputs of one packet at TC. */
@@ -55,12 +56,12 @@ const identity = (n: number): number => n;
 const emitCounts = (d: Direct, analysis: Analysis): void => {
   const { b, passed } = d;
   if (passed === undefined) return;
-  for (let copy = 0; copy < passed.n; copy++) {
+  for (const cell of passed) {
     const next = b.block("");
-    const index = b.load("u32", ...placeOfPassed(passed, copy), "passed");
-    b.unless("eq", index, 0, next);
-    b.unless("gt", index, analysis.rules.length, next);
-    const counters = element(b, STATS.map, 0, b.alu("sub", index, 1, "rule"), STATS.size);
+    const rule = b.alu("sub", b.load("u32", ...cell, "passed"), 1, "rule");
+    // Also where there is none: unsigned.
+    b.unless("ge", rule, analysis.rules.length, next);
+    const counters = element(b, STATS.map, 0, rule, STATS.size);
     b.atomicAdd("u64", counters, STATS.packets, b.value("one", 1));
     b.atomicAdd("u64", counters, STATS.bytes, d.bytes);
     b.place(next);
@@ -71,7 +72,8 @@ const buildProgram = (
   analysis: Analysis,
   hook: Hook,
   { ifindexOf = identity, upcalls = false }: DirectOptions,
-): { program: Program; maps: readonly MapSpec[] } => {
+  stages: number,
+): { program: Program; maps: readonly MapSpec[]; pipeline: Pipeline } => {
   const b = new IrBuilder(`main_${hook}`, hook);
   const slow = b.block("slow");
   const drop = b.block("drop");
@@ -105,7 +107,8 @@ const buildProgram = (
         ? { slot: b.slot("outputs", 4 * MAX_FURTHER_OUTPUTS, 4), n: hiddenZero(b, e.len, "n_outputs") }
         : undefined,
     baseTags: tagged ? b.slot("base_tags", 8) : undefined,
-    passed: upcalls ? { slots: [], n: 0 } : undefined,
+    cells: { slots: [], n: 0 },
+    passed: upcalls ? [] : undefined,
     written,
     maps: [],
     finish: b.block("finish"),
@@ -121,7 +124,7 @@ const buildProgram = (
   if (d.baseTags !== undefined)
     b.store("u64", d.baseTags, 0, b.load("u64", d.key, fieldOf(d, "vlan0_tpid").off, "tags"));
   hideFragmentPorts(d, analysis);
-  const pipeline = new Pipeline(d, analysis);
+  const pipeline = new Pipeline(d, analysis, stages);
   pipeline.run();
   b.place(d.finish);
   b.origin = { text: "end of the tables" };
@@ -140,16 +143,16 @@ const buildProgram = (
     b.jump(drop);
   }
   b.place(prepare);
-  // Known only now: how many rules a packet can pass.
+  // Known only now: how many cells there are.
   const zero = hiddenZero(b, e.len, "zero");
   if (d.more !== undefined) for (let at = 0; at < d.more.slot.size; at += 4) b.store("u32", d.more.slot, at, zero);
-  for (const slot of d.passed?.slots ?? []) for (const at of [0, 4]) b.store("u32", slot, at, zero);
+  for (const slot of d.cells.slots) for (const at of [0, 4]) b.store("u32", slot, at, zero);
   b.jump(begin);
   b.place(general);
   emitGeneral(d, [...pipeline.entries(), d.finish, leave]);
   b.place(drop);
   b.ret(TARGETS[hook].verdicts.drop);
-  return { program: b.finish(), maps: d.maps };
+  return { program: b.finish(), maps: d.maps, pipeline };
 };
 
 /** Longer than any packet; the verifier does not know. */
@@ -164,12 +167,13 @@ const emitGeneral = (d: Direct, blocks: readonly BlockId[]): void => {
   const { b } = d;
   b.origin = { text: "most general state, for the verifier" };
   const unknown = guess(d, d.ifindex);
-  const { more, baseTags, passed, actionSet } = d;
+  const { more, baseTags, cells, actionSet } = d;
   // The second half of a word, stored after the first, makes the verifier take the word for bytes of any value.
-  for (const slot of [d.key, ...(baseTags === undefined ? [] : [baseTags]), ...(passed?.slots ?? [])])
+  for (const slot of [d.key, ...(baseTags === undefined ? [] : [baseTags]), ...cells.slots])
     for (let at = 0; at < slot.size; at += 4) b.store("u32", slot, at, unknown);
   if (more !== undefined) for (let at = 0; at < more.slot.size; at += 4) b.store("u32", more.slot, at, unknown);
-  for (const reg of [d.out, d.dirty, actionSet, more?.n]) if (reg !== undefined) b.mov(reg, unknown);
+  // Each of its own: that they are equal would be known, too.
+  for (const reg of [d.out, d.dirty, actionSet, more?.n]) if (reg !== undefined) b.mov(reg, guess(d, unknown));
   for (const reg of [d.found.l3, d.found.l4]) b.mov(reg, b.alu("and", unknown, 0x3fff, "offset"));
   // The last is looked at first: nothing comes after it.
   blocks.slice(0, -1).forEach((block, i) => {
@@ -216,6 +220,31 @@ const maps = (analysis: Analysis, tables: readonly MapSpec[], upcalls: boolean):
   return [...fixed, stats, ...tables];
 };
 
+/** Which limit of the verifier a program is expected to be beyond. */
+const beyondVerifier = (main: ProgramSpec): string | undefined => {
+  const { instructions, estimatedSteps, pendingJumps, stackBytes } = costOf(main);
+  if (estimatedSteps > VERIFIER_LIMITS.instructions)
+    return (
+      `it has the most of the program's ${instructions} instructions, which may take the verifier ${estimatedSteps} ` +
+      `steps, and ${VERIFIER_LIMITS.instructions} are the limit`
+    );
+  if (pendingJumps > VERIFIER_LIMITS.pendingJumps)
+    return `it has the most of the program's ${pendingJumps} pending branches, and ${VERIFIER_LIMITS.pendingJumps} are the limit`;
+  return stackBytes > VERIFIER_LIMITS.stackBytes
+    ? `the program needs ${stackBytes} bytes of stack, and ${VERIFIER_LIMITS.stackBytes} are the limit`
+    : undefined;
+};
+
+/** The table that most instructions are there for. */
+const largestTable = ({ lines, code }: ProgramSpec, pipeline: Pipeline): number => {
+  const sizes = new Map<number, number>();
+  lines.forEach(({ insn, origin }, i) => {
+    const table = pipeline.tableOf(origin) ?? 0;
+    sizes.set(table, (sizes.get(table) ?? 0) + (lines[i + 1]?.insn ?? code.length / 8) - insn);
+  });
+  return [...sizes].reduce((largest, entry) => (entry[1] > largest[1] ? entry : largest), [0, 0])[0];
+};
+
 /**
  * Compiles the tables of `sw` into a direct program `main_HOOK`; with user space behind it also `stub_HOOK`, and the maps that
  * both share with the megaflow datapath.
@@ -232,9 +261,16 @@ export const compileDirect = (sw: Switch, hook: Hook, options: DirectOptions = {
         if (why !== undefined) throw new DirectRefusal(table.id, why, rule.from);
       }
   }
-  const { program, maps: tables } = buildProgram(analysis, hook, options);
-  const ir = runPasses(program);
-  const main = emitProgram(ir, TARGETS[hook]);
-  const programs = upcalls ? [emitProgram(buildStub(hook), TARGETS[hook]), main] : [main];
-  return { analysis, ir, object: { license: "GPL", maps: maps(analysis, tables, upcalls), programs } };
+  // With user space behind it a program may also be smaller than the tables want.
+  for (let stages = MAX_STAGES; ; stages >>>= 1) {
+    const { program, maps: tables, pipeline } = buildProgram(analysis, hook, options, stages);
+    const ir = runPasses(program);
+    const main = emitProgram(ir, TARGETS[hook]);
+    const why = beyondVerifier(main);
+    if (why === undefined) {
+      const programs = upcalls ? [emitProgram(buildStub(hook), TARGETS[hook]), main] : [main];
+      return { analysis, ir, object: { license: "GPL", maps: maps(analysis, tables, upcalls), programs } };
+    }
+    if (!upcalls || stages === 1) throw new DirectRefusal(largestTable(main, pipeline), why);
+  }
 };

@@ -30,11 +30,12 @@ export interface Direct extends Emit {
   readonly more: { readonly slot: Slot; readonly n: VReg } | undefined;
   /** The tags that the packet came with, when they can change. */
   readonly baseTags: Slot | undefined;
+  /** Numbers on the stack, 0 when the tables begin. */
+  readonly cells: Cells;
   /**
-   * Per copy of a table, u32: 1 + number of the rule to count when the packet is through. Absent: rules are counted as they
-   * are matched.
+   * Each 0 or 1 + number of a rule to count when the packet is through. Absent: rules are counted as they are matched.
    */
-  readonly passed: Passed | undefined;
+  readonly passed: Cell[] | undefined;
   /** Everything that an operation writes. */
   readonly written: ReadonlySet<Member>;
   /** Tables as data. */
@@ -43,15 +44,25 @@ export interface Direct extends Emit {
   readonly finish: BlockId;
 }
 
-/** Rules to be counted: two copies of tables to a slot, so that the verifier sees whole words. */
-export interface Passed {
+/** A u32 on the stack: its slot and byte offset. */
+export type Cell = readonly [Slot, number];
+
+/** Cells, two to a slot, so that the verifier sees whole words. */
+export interface Cells {
   readonly slots: Slot[];
-  /** Copies so far. */
   n: number;
 }
 
-/** Slot and offset of a copy's rule. */
-export const placeOfPassed = ({ slots }: Passed, copy: number): [Slot, number] => [slots[copy >> 1]!, 4 * (copy & 1)];
+/** Cells beyond which the stack does not suffice. */
+const MAX_CELLS = 48;
+
+/** A new cell, or undefined when there is no room for it. */
+export const newCell = ({ b, cells }: Pick<Direct, "b" | "cells">): Cell | undefined => {
+  if (cells.n >= MAX_CELLS) return undefined;
+  if (cells.n % 2 === 0) cells.slots.push(b.slot("cells", 8));
+  cells.n++;
+  return [cells.slots.at(-1)!, 4 * ((cells.n - 1) & 1)];
+};
 
 /** Value of {@link Direct.actionSet} for "back out of where it came in". */
 export const TO_IN_PORT = -1;

@@ -1,5 +1,6 @@
 // Emits the look-up of a table: its parts one after the other, the best rank winning.
 
+import { forget } from "../datapath/emit.js";
 import { rodata, element, hidden, loadUnit, require, unitsOf, type Direct, type Unit } from "./emit.js";
 import type { BlockId, VReg } from "../ir/types.js";
 import { bestRank, type CodePart, type HashPart, type Part, type TriePart } from "./parts.js";
@@ -50,9 +51,12 @@ const emitCode = (d: Direct, { wants }: FindTable, part: CodePart, found: (rank:
     const cost = (unit: Unit): number => (shared.some((s) => sameUnit(s.unit, unit)) ? 0 : 1000) + frequency(unit);
     const order = units.map((unit) => ({ unit, cost: cost(unit) })).sort((x, y) => x.cost - y.cost);
     order.forEach(({ unit }, at) => {
-      const reg = shared.find((s) => sameUnit(s.unit, unit))?.reg ?? loadUnit(b, d.key, unit);
+      const known = shared.find((s) => sameUnit(s.unit, unit))?.reg;
+      const reg = known ?? loadUnit(b, d.key, unit);
       if (at === order.length - 1) b.branch("eq", reg, unit.value | 0, target, next, "else", 32);
-      else b.unless("ne", reg, unit.value | 0, next, 32);
+      else if (known === undefined) b.unless("ne", reg, unit.value | 0, next, 32);
+      // Of a register that later rules look at the verifier must not learn the value: there are as many states as values.
+      else b.unless("ne", b.alu("xor", reg, unit.value | 0, "difference", 32), 0, next, 32);
     });
     b.place(next);
   });
@@ -84,7 +88,7 @@ const emitHash = (
   const keys = part.ranks.map((r) => BigUint64Array.from(words, (w) => wordOf(wants[r]!.value, w)));
   const hash = perfectHash(keys, part.ranks);
   const map = `t${id}_${at}`;
-  if (!d.maps.some(({ name }) => name === map)) d.maps.push(rodata(map, hash.bytes));
+  d.maps.push(rodata(map, hash.bytes));
   const key = words.map((w) => {
     const mask = wordOf(part.mask, w);
     const loaded = b.load("u64", d.key, 8 * w, "word");
@@ -192,6 +196,8 @@ export const emitFind = (d: Direct, table: FindTable, to: Found): void => {
     b.place(take);
     b.mov(best, rank);
     b.place(next);
+    // Whatever the parts so far have found: what follows is verified once.
+    forget(d, best, NO_RANK);
   });
   b.place(done);
   b.unless("ge", best, table.wants.length, to.miss);

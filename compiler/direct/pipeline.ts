@@ -1,34 +1,49 @@
-// Emits the tables one after the other. A table is emitted once for each way of going on after it (a continuation: the rest of
-// the list that resubmitted to it, or the end), so that control needs no stack; the tables form no circle (analyse.ts).
+// Emits the tables one after the other. Who resubmits to a table leaves the number of what is to be done after it (the rest of a
+// list, or what is done after its own table) in a cell of that table: the tables form no circle (analyse.ts), so none is
+// under way twice, and control needs no stack.
+//
+// The verifier knows no numbers in cells: to it whoever comes back from a table may go on as any of those who went there. So that it
+// sees no circle either, code stands in stages: a rest of a list belongs to the stage after the one that the table came
+// back in, and a table is emitted once for each stage that it is entered in. A packet passes a copy at most once.
 
-import { unreachable } from "ebpf-assembler";
+import { unreachable, type Origin } from "ebpf-assembler";
 import type { BlockId, VReg } from "../ir/types.js";
 import { STATS } from "./abi.js";
 import { argSize, codeOf, emitEdit, isEdit, textOf, type Args } from "./act.js";
 import { DirectRefusal, type Analysis, type DirectTable } from "./analyse.js";
-import { dispatch, element, fieldOf, guess, hidden, placeOfPassed, rodata, TO_IN_PORT, type Direct } from "./emit.js";
+import {
+  dispatch,
+  element,
+  fieldOf,
+  guess,
+  hidden,
+  newCell,
+  rodata,
+  TO_IN_PORT,
+  type Cell,
+  type Direct,
+} from "./emit.js";
 import { emitFind } from "./find.js";
 import type { Op } from "./ops.js";
+import { waysTo, type Ways } from "./ways.js";
 
 /** What is done after a table. */
 type Then =
-  | { readonly kind: "end"; readonly id: string }
+  /** What is done after the table that resubmitted to it as the last thing. */
+  | { readonly kind: "exit"; readonly id: string; readonly of: Instance }
+  /** The rest of the list that resubmitted to it. */
   | { readonly kind: "list"; readonly id: string; readonly list: List; readonly at: number };
 
 /** A list of operations that is being emitted. */
 interface List {
+  readonly of: Instance;
   readonly ops: readonly Op[];
-  /** Of each operation. */
-  readonly args: readonly Args[];
-  readonly then: Then;
+  /** Where their arguments are in records; undefined: in the operations. */
+  readonly offsets: readonly number[] | undefined;
 }
 
-const END: Then = { kind: "end", id: "" };
-
-/** Copies of tables beyond which the program would not end. */
-const MAX_INSTANCES = 64;
-/** Copies of tables when each has a place on the stack for the rule that was passed. */
-const MAX_PASSED = 40;
+/** Stages that a program may have. */
+export const MAX_STAGES = 8;
 
 /** Records of a table: for each rank the number of its code, then the arguments of its operations. */
 interface Records {
@@ -37,15 +52,34 @@ interface Records {
   readonly codes: readonly { readonly ops: readonly Op[]; readonly offsets: readonly number[] }[];
 }
 
-/** A copy of a table: control comes to it at one place of the pipeline only, so that no packet passes it twice. */
+/** A table in the stage that it is entered in. */
 interface Instance {
+  readonly key: string;
+  readonly stage: number;
   readonly block: BlockId;
   readonly table: DirectTable;
-  readonly then: Then;
-  /** Whether an output may stand already. */
-  readonly pending: boolean;
-  /** Its number among all copies of all tables. */
-  readonly copy: number;
+  readonly ways: Ways;
+  /** What is done after it, by number; none for the first table. */
+  readonly thens: Then[];
+  /** Where it ends, by stage. */
+  readonly exits: Map<number, BlockId>;
+  /** Rule to be counted. */
+  readonly passed: Cell | undefined;
+}
+
+/** Cells that a table has, whatever the stage. */
+interface TableCells {
+  /** Number of what is done after it. Absent: nothing is left to do. */
+  readonly ret: Cell | undefined;
+  /** Rank of the rule whose list is under way, for rests of lists with arguments in records. */
+  rank: Cell | undefined;
+}
+
+interface Rest {
+  readonly block: BlockId;
+  readonly list: List;
+  readonly at: number;
+  readonly stage: number;
 }
 
 const HEAD = 4;
@@ -86,77 +120,173 @@ const makeRecords = (d: Direct, table: DirectTable): Records => {
     });
   });
   const map = `t${table.id}_rules`;
-  if (!d.maps.some(({ name }) => name === map)) d.maps.push(rodata(map, bytes));
+  d.maps.push(rodata(map, bytes));
   return { map, stride, codes: list };
+};
+
+/** Rests of lists that do the same share their code. */
+const restId = ({ of, ops, offsets }: List, at: number): string => {
+  const rest = ops.slice(at);
+  return offsets === undefined
+    ? `${of.key} ${rest.map(textOf).join(";")}`
+    : `${of.key} by record ${ops.map(codeOf).join(";")} from ${at}`;
 };
 
 /** Emits the tables of an analysis from table 0 on. */
 export class Pipeline {
+  readonly #ways: ReadonlyMap<number, Ways>;
   readonly #instances = new Map<string, Instance>();
+  readonly #cells = new Map<number, TableCells>();
   readonly #waiting: Instance[] = [];
   readonly #records = new Map<number, Records>();
-  /** Rests of lists, by what they are and whether an output may stand. */
-  readonly #rests = new Map<string, BlockId>();
-  readonly #waitingRests: { block: BlockId; list: List; at: number; pending: boolean }[] = [];
-  #lists = 0;
+  /** Rests of lists, by what they are. */
+  readonly #rests = new Map<string, Rest>();
+  /** Of the stage that is being emitted, and of the next. */
+  #waitingRests: Rest[] = [];
+  #nextRests: Rest[] = [];
+  #waitingExits: { block: BlockId; of: Instance }[] = [];
+  readonly #hasForeignPorts: boolean;
+  readonly #tableOf = new Map<Origin, number>();
 
   constructor(
     readonly d: Direct,
     readonly analysis: Analysis,
-  ) {}
+    /** What goes on in later stages is for user space; without one the tables are refused. */
+    readonly maxStages = MAX_STAGES,
+  ) {
+    this.#ways = waysTo(analysis.tables);
+    this.#hasForeignPorts = analysis.rules.some(({ ops }) =>
+      ops.some((op) => op.op === "resubmit" && op.inPort !== undefined),
+    );
+  }
 
   /** Emits everything; begins in the current block. */
   run(): void {
-    this.d.b.jump(this.#enter(0, END, false));
-    for (;;) {
-      const table = this.#waiting.pop();
-      const rest = table === undefined ? this.#waitingRests.pop() : undefined;
-      if (table !== undefined) {
-        this.d.b.place(table.block);
-        this.#table(table);
-      } else if (rest !== undefined) {
-        this.d.b.place(rest.block);
-        this.#list(rest.list, rest.at, rest.pending);
-      } else break;
+    const { b } = this.d;
+    b.jump(this.#instance(0, 0).block);
+    for (let stage = 0; stage === 0 || this.#nextRests.length > 0; stage++) {
+      this.#waitingRests = this.#nextRests;
+      this.#nextRests = [];
+      for (;;) {
+        const table = this.#waiting.pop();
+        const rest = table === undefined ? this.#waitingRests.pop() : undefined;
+        if (table !== undefined) {
+          b.place(table.block);
+          this.#table(table);
+        } else if (rest !== undefined) {
+          b.place(rest.block);
+          this.#list(rest.list, rest.at, this.#recordAgain(rest.list), true, stage);
+        } else break;
+      }
+      // All who go to tables in this stage are known by now.
+      for (let exit = this.#waitingExits.pop(); exit !== undefined; exit = this.#waitingExits.pop()) {
+        b.place(exit.block);
+        this.#exit(exit.of, stage);
+      }
     }
   }
 
-  /** Beginnings of the copies of tables that need no register of a caller, callers first. */
+  /** Table that code with this origin was emitted for. */
+  tableOf(origin: Origin): number | undefined {
+    return this.#tableOf.get(origin);
+  }
+
+  #originate(table: number, origin: Origin): void {
+    this.d.b.origin = origin;
+    this.#tableOf.set(origin, table);
+  }
+
+  /** Beginnings of the tables, callers first. */
   entries(): BlockId[] {
-    const needsRecord = (then: Then): boolean =>
-      then.kind === "list" && (then.list.args.some(({ from }) => from === "record") || needsRecord(then.list.then));
-    return [...this.#instances.values()].filter(({ then }) => !needsRecord(then)).map(({ block }) => block);
+    return [...this.#instances.values()].map(({ block }) => block);
   }
 
-  /** @param pending - whether an output may stand already */
-  #enter(id: number, then: Then, pending: boolean): BlockId {
-    const key = `${id} ${pending ? 1 : 0} ${then.id}`;
+  #instance(id: number, stage: number): Instance {
+    const key = `${id} in ${stage}`;
     const known = this.#instances.get(key);
-    if (known !== undefined) return known.block;
-    if (this.#instances.size >= MAX_INSTANCES)
-      throw new DirectRefusal(id, `resubmits make more than ${MAX_INSTANCES} copies of tables`);
-    const table = this.analysis.tables.get(id)!;
-    const made: Instance = { block: this.d.b.block(`table_${id}`), table, then, pending, copy: this.#instances.size };
-    const { passed } = this.d;
-    if (passed !== undefined) {
-      if (passed.n >= MAX_PASSED)
-        throw new DirectRefusal(id, `resubmits make more than ${MAX_PASSED} copies of tables`);
-      if (passed.n % 2 === 0) passed.slots.push(this.d.b.slot("passed", 8));
-      passed.n++;
-    }
+    if (known !== undefined) return known;
+    const { d } = this;
+    const ways = this.#ways.get(id)!;
+    if (!this.#cells.has(id)) this.#cells.set(id, { ret: ways.isLast ? undefined : this.#cell(id), rank: undefined });
+    const passed = d.passed === undefined ? undefined : this.#cell(id);
+    if (passed !== undefined) d.passed!.push(passed);
+    const made: Instance = {
+      key,
+      stage,
+      block: d.b.block(`table_${id}`),
+      table: this.analysis.tables.get(id)!,
+      ways,
+      thens: [],
+      exits: new Map(),
+      passed,
+    };
     this.#instances.set(key, made);
     this.#waiting.push(made);
-    return made.block;
+    return made;
+  }
+
+  #cell(table: number): Cell {
+    const cell = newCell(this.d);
+    if (cell === undefined) throw new DirectRefusal(table, "the tables before it have taken the whole stack");
+    return cell;
+  }
+
+  /** Goes to a table; ends the current block. */
+  #enter(id: number, then: Then, stage: number): void {
+    const { d } = this;
+    const instance = this.#instance(id, stage);
+    let index = instance.thens.findIndex((known) => known.id === then.id);
+    if (index < 0) index = instance.thens.push(then) - 1;
+    const { ret } = this.#cells.get(id)!;
+    if (ret !== undefined) d.b.store("u32", ...ret, hidden(d, index, "then"));
+    d.b.jump(instance.block);
+  }
+
+  /** Where a table that was entered in `of.stage` ends in `stage`. */
+  #exitOf(of: Instance, stage: number): BlockId {
+    if (of.ways.isLast) return this.d.finish;
+    let block = of.exits.get(stage);
+    if (block === undefined) {
+      of.exits.set(stage, (block = this.d.b.block(`exit_${of.table.id}`)));
+      this.#waitingExits.push({ block, of });
+    }
+    return block;
+  }
+
+  /** Goes on after a table. */
+  #exit({ thens, table }: Instance, stage: number): void {
+    const { b } = this.d;
+    this.#originate(table.id, { text: `after table ${table.id}` });
+    const targets = thens.map((then) =>
+      then.kind === "exit" ? this.#exitOf(then.of, stage) : this.#rest(then, table, stage + 1),
+    );
+    if (new Set(targets).size === 1) b.jump(targets[0]!);
+    else dispatch(b, b.load("u32", ...this.#cells.get(table.id)!.ret!, "then"), targets);
+  }
+
+  #rest({ id, list, at }: Extract<Then, { readonly kind: "list" }>, table: DirectTable, stage: number): BlockId {
+    const { d } = this;
+    if (stage >= this.maxStages) {
+      if (d.passed !== undefined) return d.slow;
+      throw new DirectRefusal(table.id, `packets come back from tables more than ${this.maxStages - 1} times`);
+    }
+    const key = `${stage} ${id}`;
+    let rest = this.#rests.get(key);
+    if (rest === undefined) {
+      this.#rests.set(key, (rest = { block: d.b.block("rest"), list, at, stage }));
+      this.#nextRests.push(rest);
+    }
+    return rest.block;
   }
 
   #table(instance: Instance): void {
-    const { table, then, pending } = instance;
+    const { table } = instance;
     const { d } = this;
     const { b } = d;
     const blocks = new Map<string, { block: BlockId; ops: readonly Op[] }>();
     const heads: { block: BlockId; rank: number; body: BlockId }[] = [];
     const miss = b.block("miss");
-    b.origin = { text: `look-up of table ${table.id}` };
+    this.#originate(table.id, { text: `look-up of table ${table.id}` });
     emitFind(d, table, {
       rank: (rank) => {
         const { ops } = table.rules[rank]!;
@@ -172,51 +302,70 @@ export class Pipeline {
     });
     for (const { block, rank, body } of heads) {
       b.place(block);
-      b.origin = table.rules[rank]!.from;
+      this.#originate(table.id, table.rules[rank]!.from);
       this.#count(instance, rank);
       b.jump(body);
     }
     for (const { block, ops } of blocks.values()) {
       b.place(block);
-      this.#list({ ops, args: ops.map(() => ({ from: "op" })), then }, 0, pending);
+      this.#list({ of: instance, ops, offsets: undefined }, 0, undefined, instance.ways.pending, instance.stage);
     }
     b.place(miss);
-    b.origin = { text: `miss of table ${table.id}` };
+    this.#originate(table.id, { text: `miss of table ${table.id}` });
     this.#restoreInPort();
-    this.#then(then, pending);
+    b.jump(this.#exitOf(instance, instance.stage));
   }
 
   /** A rule whose rank is in a register. */
   #byRank(instance: Instance, rank: VReg): void {
-    const { table, then, pending } = instance;
+    const { table } = instance;
     const { d } = this;
     const { b } = d;
-    let records = this.#records.get(table.id);
-    if (records === undefined) this.#records.set(table.id, (records = makeRecords(d, table)));
-    b.origin = { text: `rules of table ${table.id}` };
+    const records = this.#recordsOf(table);
+    this.#originate(table.id, { text: `rules of table ${table.id}` });
     this.#count(instance, rank);
     const { codes } = records;
     const record = element(b, records.map, 0, rank, records.stride);
     const targets = codes.map(() => b.block("actions"));
+    if (codes.some(({ ops }) => ops.slice(0, -1).some(({ op }) => op === "resubmit"))) {
+      const cells = this.#cells.get(table.id)!;
+      b.store("u32", ...(cells.rank ??= this.#cell(table.id)), rank);
+    }
     if (codes.length === 1) b.jump(targets[0]!);
     else dispatch(b, b.load("u32", record, 0, "code"), targets);
     codes.forEach(({ ops, offsets }, i) => {
       b.place(targets[i]!);
-      this.#list({ ops, args: offsets.map((at) => ({ from: "record", record, at })), then }, 0, pending);
+      this.#list({ of: instance, ops, offsets }, 0, record, instance.ways.pending, instance.stage);
     });
   }
 
-  #count({ table, copy }: Instance, rank: number | VReg): void {
+  #recordsOf(table: DirectTable): Records {
+    let records = this.#records.get(table.id);
+    if (records === undefined) this.#records.set(table.id, (records = makeRecords(this.d, table)));
+    return records;
+  }
+
+  /** The record of a list that goes on after a table. */
+  #recordAgain({ of, offsets }: List): VReg | undefined {
+    if (offsets === undefined) return undefined;
+    const { b, drop } = this.d;
+    const rank = b.load("u32", ...this.#cells.get(of.table.id)!.rank!, "rank");
+    // Never taken: tells the verifier what it has forgotten.
+    b.unless("ge", rank, of.table.rules.length, drop);
+    const { map, stride } = this.#recordsOf(of.table);
+    return element(b, map, 0, rank, stride);
+  }
+
+  #count({ table, passed }: Instance, rank: number | VReg): void {
     const { d } = this;
     const { b } = d;
-    const { passed } = d;
     this.#restoreInPort();
     if (passed !== undefined) {
       const index =
         typeof rank === "number"
           ? hidden(d, table.firstRule + rank + 1)
           : b.alu("add", rank, table.firstRule + 1, "index");
-      b.store("u32", ...placeOfPassed(passed, copy), index);
+      b.store("u32", ...passed, index);
       return;
     }
     const counters =
@@ -230,39 +379,25 @@ export class Pipeline {
   /** Puts the true port back after a look-up with another. */
   #restoreInPort(): void {
     const { d } = this;
-    if (!this.#hasForeignPorts()) return;
+    if (!this.#hasForeignPorts) return;
     d.b.store("u32", d.key, fieldOf(d, "in_port").off, d.ifindex);
   }
 
-  #hasForeignPorts(): boolean {
-    return this.analysis.rules.some(({ ops }) => ops.some((op) => op.op === "resubmit" && op.inPort !== undefined));
-  }
-
-  #then(then: Then, pending: boolean): void {
-    this.d.b.jump(then.kind === "end" ? this.d.finish : this.#rest(then, pending));
-  }
-
-  #rest({ id, list, at }: Extract<Then, { readonly kind: "list" }>, pending: boolean): BlockId {
-    const key = `${pending ? 1 : 0} ${id}`;
-    let block = this.#rests.get(key);
-    if (block === undefined) {
-      this.#rests.set(key, (block = this.d.b.block("rest")));
-      this.#waitingRests.push({ block, list, at, pending });
-    }
-    return block;
-  }
-
   /** Emits a list from operation `at` on; every path ends. */
-  #list(list: List, at: number, pending: boolean): void {
+  #list(list: List, at: number, record: VReg | undefined, pending: boolean, stage: number): void {
     const { d } = this;
     const { b } = d;
+    const { of, ops, offsets } = list;
+    const argsOf = (i: number): Args =>
+      offsets === undefined ? { from: "op" } : { from: "record", record: record!, at: offsets[i]! };
     let sent = pending;
-    for (let i = at; i < list.ops.length; i++) {
-      const op = list.ops[i]!;
+    for (let i = at; i < ops.length; i++) {
+      const op = ops[i]!;
+      const isLast = i === ops.length - 1;
       if (isEdit(op)) {
         // One packet leaves with one set of edits: what changes after an output is for user space.
         if (sent) b.unless("ne", guess(d, d.out), 0, d.slow);
-        emitEdit(d, op, list.args[i]!);
+        emitEdit(d, op, argsOf(i));
         continue;
       }
       switch (op.op) {
@@ -270,11 +405,11 @@ export class Pipeline {
           b.jump(d.slow);
           return;
         case "end_copy":
-          if (i === list.ops.length - 1 && list.then.kind === "end" && d.actionSet === undefined) continue;
+          if (isLast && of.ways.isLast && d.actionSet === undefined) continue;
           b.jump(d.slow);
           return;
         case "output":
-          this.#output(op.port, list.args[i]!, sent);
+          this.#output(op.port, argsOf(i), sent);
           sent = true;
           break;
         case "output_in_port":
@@ -284,27 +419,23 @@ export class Pipeline {
         case "write_output":
           if (op.port === undefined) b.mov(d.actionSet!, hidden(d, 0));
           else if (op.port === "in_port") b.mov(d.actionSet!, hidden(d, TO_IN_PORT));
-          else b.mov(d.actionSet!, this.#ifindex(op.port, list.args[i]!));
+          else b.mov(d.actionSet!, this.#ifindex(op.port, argsOf(i)));
           break;
-        case "resubmit": {
+        case "resubmit":
           if (op.inPort !== undefined) b.store("u32", d.key, fieldOf(d, "in_port").off, d.ifindexOf(op.inPort));
-          const isLast = i === list.ops.length - 1;
-          const then: Then = isLast ? list.then : { kind: "list", id: this.#nextId(list, i), list, at: i + 1 };
-          b.jump(this.#enter(op.table, then, sent));
+          this.#enter(
+            op.table,
+            isLast
+              ? { kind: "exit", id: `exit ${of.key}`, of }
+              : { kind: "list", id: restId(list, i + 1), list, at: i + 1 },
+            stage,
+          );
           return;
-        }
         default:
           unreachable(op);
       }
     }
-    this.#then(list.then, sent);
-  }
-
-  /** Lists from code share their continuation when they do the same; those from records are one of their kind. */
-  #nextId(list: List, at: number): string {
-    const isConstant = list.args.every(({ from }) => from === "op");
-    const rest = list.ops.slice(at + 1);
-    return isConstant ? `(${rest.map(textOf).join(";")}>${list.then.id})` : `#${this.#lists++}`;
+    b.jump(this.#exitOf(of, stage));
   }
 
   #ifindex(port: number, args: Args): VReg {

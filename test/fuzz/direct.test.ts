@@ -28,7 +28,7 @@ describe("direct mode", () => {
         })).filter(({ packet }) => packet.length >= MIN_FRAME);
         const options = {
           packets: samples.map(({ packet }) => packet),
-          nRules: seed % 4 === 0 ? ([10, 20] as const) : ([1, 6] as const),
+          nRules: seed % 4 === 0 ? ([30, 100] as const) : ([1, 6] as const),
           plain: true,
         };
         const makeSwitch = (): Switch => randomSwitch(seed, options);

@@ -166,18 +166,18 @@ for (const gotol of [true, false])
       ];
     };
 
-    it("leaves a jump of exactly 32767 slots alone and reaches one slot more", () => {
+    it("leaves a jump of exactly 28672 slots alone and reaches one slot more", () => {
       for (const [n, taken] of [
-        [32767, 1],
-        [32768, 1],
-        [32767, 0],
-        [32768, 0],
+        [28672, 1],
+        [28673, 1],
+        [28672, 0],
+        [28673, 0],
       ] as const) {
         const end = new Label("end");
         const { code } = assemble([mov(r0, 1), jeq(r1, 1, end), ...nops(n - 1), exit(), end, mov(r0, 2), exit()], {
           gotol,
         });
-        assert.equal(code.length / 8 === n + 4, n === 32767);
+        assert.equal(code.length / 8 === n + 4, n === 28672);
         assert.equal(run(code, taken), taken ? 2 : 1);
       }
     });
