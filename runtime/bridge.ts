@@ -13,11 +13,13 @@ import {
   relevantMembers,
   Switch,
   type BundleMod,
+  type BundlePacket,
   type FailMode,
   type Flow,
   type Group,
   type Hook,
   type Match,
+  type PortConfig,
   type TableMod,
   teaches,
 } from "#compiler";
@@ -204,7 +206,8 @@ export class Bridge implements Disposable {
     const attachment = attachPort(this.sys, iface, spec.hook, (hook) => this.stub(hook), receivesXdp);
     this.attachments.set(number, attachment);
     const { hook, why, peer } = attachment;
-    const port: RuntimePort = { number, name: iface.name, ifindex: iface.index, hook, stats: newPortStats() };
+    const { name, index: ifindex, mac } = iface;
+    const port: RuntimePort = { number, name, ifindex, hook, mac, addedMs: monotonicMs(), stats: newPortStats() };
     this.datapath.addRedirect(iface.index);
     this.ports.add(port);
     this.sw.setPort({ number, name: iface.name, up: isRunning(iface) });
@@ -242,6 +245,16 @@ export class Bridge implements Disposable {
     this.sw.removePort(number);
     this.log.info({ port: number, interface: port.name }, "port removed");
     this.revalidator.wake();
+  }
+
+  /** Changes how a port is used; one that is to be down is taken down, as in OVS. @throws {@link SyscallError} */
+  configurePort(number: number, config: Partial<PortConfig>): void {
+    const { portDown } = config;
+    const ifindex = this.ports.ifindexOf(number);
+    const turns = portDown !== undefined && portDown !== this.sw.port(number)?.config.portDown && ifindex !== 0;
+    if (turns) this.rtnl.change(ifindex, { up: !portDown });
+    this.sw.setPort({ number, config, ...(turns ? { up: !portDown && isRunning(this.rtnl.get(ifindex)) } : {}) });
+    this.tablesChanged();
   }
 
   private detachAll(): void {
@@ -295,7 +308,15 @@ export class Bridge implements Disposable {
   commit(bundle: readonly BundleMod[]): void {
     const packets = applyBundle(this.sw, bundle, monotonicMs());
     this.tablesChanged();
-    for (const { packet, translation } of packets) this.slowPath.sendOut(packet, translation.actions);
+    for (const packet of packets) this.sendOut(packet);
+  }
+
+  /** Carries out a packet of a controller. */
+  sendOut({ packet, translation }: BundlePacket): void {
+    const nowMs = monotonicMs();
+    creditTranslation(translation, 1, packet.length, nowMs);
+    if (teaches(translation)) learnFrom(this.sw, translation, nowMs);
+    this.slowPath.sendOut(packet, translation.actions);
   }
 
   /** Adds groups, then flows. @throws {@link FlowModError}, {@link RangeViolation}: those before it are in */

@@ -55,7 +55,21 @@ const daemonProgram = (version: string): Command =>
         .choices(["standalone", "secure"])
         .default("standalone"),
     )
-    .option("--rundir <dir>", `where the control socket goes (default: $OVS_RUNDIR or ${DEFAULT_RUNDIR})`)
+    .option("--controller <target>", "OpenFlow controller: tcp:HOST[:PORT], ssl:…, unix:FILE, ptcp:…", collect, [])
+    .option(
+      "--listen <target>",
+      "where else to listen for ovs-ofctl: ptcp:[PORT][:HOST], pssl:…, punix:FILE",
+      collect,
+      [],
+    )
+    .option("--private-key <file>", "PEM file for ssl and pssl, with --certificate and --ca-cert")
+    .option("--certificate <file>", "PEM file with the certificate of the key")
+    .option("--ca-cert <file>", "PEM file with the authority that must have signed the peer's certificate")
+    .option("--datapath-id <hex>", "16 hex digits; default: the address of the lowest port")
+    .option(
+      "--rundir <dir>",
+      `where the sockets for control and OpenFlow go (default: $OVS_RUNDIR or ${DEFAULT_RUNDIR})`,
+    )
     .option("--pidfile [file]", "write the process id; default: ofxdpd.pid in the run directory")
     .option("--max-idle <ms>", "take megaflows without packets out after so long", "10000")
     .option("--flow-limit <n>", "megaflows at most", "200000")

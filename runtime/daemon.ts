@@ -20,6 +20,9 @@ import { controlCommands } from "./control/commands.js";
 import { UnixctlServer } from "./control/unixctl.js";
 import { settleHeap } from "./heap.js";
 import type { Log } from "./log.js";
+import { Ofproto } from "./ofproto/ofproto.js";
+import { Services } from "./ofproto/services.js";
+import type { TlsFiles } from "./openflow/stream.js";
 import { parsePortSpec, type PortSpec } from "./ports/port-spec.js";
 import { Urgency } from "./urgency.js";
 
@@ -47,6 +50,15 @@ export const daemonOptions = z.object({
   flowLimit: count(1, 10_000_000).default(200_000),
   maxMasks: count(0, 256).default(32),
   sched: z.enum(["rr", "other"]).default("rr"),
+  controller: z.array(z.string()).default([]),
+  listen: z.array(z.string()).default([]),
+  privateKey: z.string().optional(),
+  certificate: z.string().optional(),
+  caCert: z.string().optional(),
+  datapathId: z
+    .string()
+    .regex(/^[0-9a-fA-F]{16}$/, "want 16 hex digits")
+    .optional(),
 });
 export type DaemonOptions = z.infer<typeof daemonOptions>;
 
@@ -103,6 +115,21 @@ const urgent = (sys: Sys, log: Log): Urgency | undefined => {
   }
 };
 
+/** The files for TLS, of which there are all or none. @throws {@link RangeViolation} */
+const tlsOf = ({ privateKey, certificate, caCert }: DaemonOptions): { readonly tls?: TlsFiles } => {
+  if (privateKey === undefined && certificate === undefined && caCert === undefined) return {};
+  if (privateKey === undefined || certificate === undefined || caCert === undefined)
+    throw new RangeViolation("Bad options for TLS: want --private-key, --certificate and --ca-cert together");
+  return { tls: { privateKey, certificate, caCert } };
+};
+
+/** A switch is known by the address of its lowest port, unless told otherwise. */
+const datapathIdOf = ({ datapathId }: DaemonOptions, bridge: Bridge): bigint => {
+  if (datapathId !== undefined) return BigInt(`0x${datapathId}`);
+  const mac = bridge.ports.all.find((port) => port.mac !== "")?.mac.replaceAll(":", "");
+  return BigInt(`0x${mac ?? "0"}`);
+};
+
 /** A running daemon. Disposing stops it: nothing stays attached, no file stays. */
 export class Daemon implements Disposable {
   private constructor(
@@ -148,6 +175,30 @@ export class Daemon implements Disposable {
       }),
     );
     const commands = controlCommands({ bridge, version, ports: names, exit: onExit });
+    const ofproto = scope.use(
+      new Ofproto({
+        bridge,
+        log,
+        datapathId: datapathIdOf(options, bridge),
+        description: {
+          manufacturer: "ofxdp",
+          hardware: "XDP and TC",
+          software: version,
+          serialNumber: "None",
+          datapath: options.bridge,
+        },
+      }),
+    );
+    scope.use(
+      await Services.open({
+        ofproto,
+        log,
+        management: join(rundir, `${options.bridge}.mgmt`),
+        controllers: options.controller,
+        listen: options.listen,
+        ...tlsOf(options),
+      }),
+    );
     const control = scope.use(await UnixctlServer.listen(join(rundir, `ofxdpd.${process.pid}.ctl`), commands));
     if (options.pidfile !== undefined && options.pidfile !== false) {
       const path = resolve(rundir, options.pidfile === true ? "ofxdpd.pid" : options.pidfile);

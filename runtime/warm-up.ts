@@ -78,7 +78,15 @@ export const warmUpUpcalls = (sys: Sys, sw: Switch, cache: MegaflowCache): void 
   using sender = PacketSender.open(sys);
   const ports = new PortTable();
   for (const { number, name } of sw.ports)
-    ports.add({ number, name, ifindex: NO_INTERFACE + (number & 0xff), hook: "tc", stats: newPortStats() });
+    ports.add({
+      number,
+      name,
+      ifindex: NO_INTERFACE + (number & 0xff),
+      hook: "tc",
+      mac: "",
+      addedMs: 0,
+      stats: newPortStats(),
+    });
   const first = ports.all[0];
   if (first === undefined) return;
   const slowPath = new SlowPath(

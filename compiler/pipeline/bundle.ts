@@ -19,7 +19,11 @@ const withMetadata = (flow: FlowWords, { value, mask }: PacketOut["metadata"]): 
   for (let word = 0; word < FLOW_WORDS; word++) flow[word] = (flow[word]! & ~mask[word]!) | value[word]!;
 };
 
-const translateOut = (sw: Switch, { packet, inPort, metadata, actions }: PacketOut): BundlePacket => {
+/** What becomes of a packet that a controller sends, as the tables are now. */
+export const translateOut = (
+  sw: Switch,
+  { packet, inPort, metadata, actions }: Pick<PacketOut, "packet" | "inPort" | "metadata" | "actions">,
+): BundlePacket => {
   const flow = newFlow();
   extract(packet, packet.length, inPort, flow);
   withMetadata(flow, metadata);

@@ -1,6 +1,7 @@
 // Carrying out the lines of a flow file: adding flows, and where a line says so, modifying and deleting them.
 
 import type { FlowCommand, FlowMod } from "../openflow/parse/flows.js";
+import type { Flow } from "../openflow/types.js";
 import type { Switch } from "./switch.js";
 import type { Rule } from "./table.js";
 
@@ -18,11 +19,19 @@ const remove =
       ...(outGroup === undefined ? {} : { outGroup }),
     });
 
+/** The table of a flow that is meant wherever it is. */
+const inTable = (flow: Flow, table: number): Flow => (flow.table === table ? flow : { ...flow, table });
+
 /** A modify that does not select by cookie adds the flow when there is none (OpenFlow 1.0, modify_may_add_flow). */
 const modify =
   (strict: boolean): Apply =>
-  (sw, { flow, cookie }, nowMs) =>
-    sw.modify(flow, nowMs, { strict, addIfMissing: cookie === undefined, ...(cookie === undefined ? {} : { cookie }) });
+  (sw, mod, nowMs) => {
+    const { flow, table, cookie, addIfMissing = cookie === undefined, newCookie = false } = mod;
+    const options = { strict, newCookie, ...(cookie === undefined ? {} : { cookie }) };
+    if (table !== undefined) return sw.modify(flow, nowMs, { ...options, addIfMissing });
+    const changed = [...sw.tables()].flatMap(({ id }) => sw.modify(inTable(flow, id), nowMs, options));
+    return changed.length === 0 && addIfMissing ? [sw.add(flow, nowMs)] : changed;
+  };
 
 const APPLY: Readonly<Record<FlowCommand, Apply>> = {
   add: (sw, { flow }, nowMs) => [sw.add(flow, nowMs)],

@@ -203,7 +203,7 @@ export class MeterTable {
       throw new MeterModError("out_of_meters", `Cannot add meter ${id}: want at most ${MAX_METERS} meters`);
     }
     this.#used.add(slot);
-    return this.#put({ meter, slot, createdMs: nowMs });
+    return this.#put({ meter, slot, createdMs: nowMs }, nowMs);
   }
 
   /** Other bands for a meter: buckets and statistics start anew, as in OVS. @throws {@link MeterModError} `unknown_meter` */
@@ -212,7 +212,7 @@ export class MeterTable {
     if (old === undefined) {
       throw new MeterModError("unknown_meter", `Cannot modify meter ${meter.id}: there is no such meter`);
     }
-    return this.#put({ meter, slot: old.slot, createdMs: nowMs });
+    return this.#put({ ...old, meter }, nowMs);
   }
 
   delete(id: number): boolean {
@@ -230,7 +230,7 @@ export class MeterTable {
 
   /** Begins anew, by another clock. */
   restart(nowMs: number): void {
-    for (const { meter, slot } of [...this.#entries.values()]) this.#put({ meter, slot, createdMs: nowMs });
+    for (const { meter, slot } of [...this.#entries.values()]) this.#put({ meter, slot, createdMs: nowMs }, nowMs);
   }
 
   /** Meters a packet. A slot without a meter lets it pass. */
@@ -255,7 +255,7 @@ export class MeterTable {
     return this.#slots[index]!;
   }
 
-  #put(entry: MeterEntry): MeterEntry {
+  #put(entry: MeterEntry, nowMs: number): MeterEntry {
     const { meter } = entry;
     const slot = this.#slot(entry.slot);
     const countsPackets = meter.flags.includes("pktps");
@@ -263,7 +263,7 @@ export class MeterTable {
     slot.set32(METER_SLOT.nBands, 0);
     slot.set(METER_SLOT.packets, 0n);
     slot.set(METER_SLOT.bytes, 0n);
-    slot.set(METER_SLOT.baseMs, BigInt(Math.floor(entry.createdMs)));
+    slot.set(METER_SLOT.baseMs, BigInt(Math.floor(nowMs)));
     slot.set32(METER_SLOT.perPacket, countsPackets ? 1000 : 0);
     slot.set32(METER_SLOT.perByte, countsPackets ? 0 : 8);
     meter.bands.forEach((band, i) => putBand(slot, i, band));

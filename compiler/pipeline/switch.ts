@@ -157,11 +157,16 @@ export class Switch {
 
   // Rules
 
-  /** Table `id`, made when first asked for. */
-  table(id: number): Table {
+  /** @throws {@link FlowModError} for a table that cannot be */
+  checkTable(id: number): void {
     if (!Number.isInteger(id) || id < 0 || id >= N_TABLES) {
       throw new FlowModError("bad_table_id", `Cannot use table ${id}: want 0 to ${N_TABLES - 1}`);
     }
+  }
+
+  /** Table `id`, made when first asked for. */
+  table(id: number): Table {
+    this.checkTable(id);
     return (this.#tables[id] ??= new Table(id, this.#journal));
   }
 
@@ -192,7 +197,7 @@ export class Switch {
    */
   add(flow: Flow, nowMs: number): Rule {
     this.#checkMatch(flow.match);
-    this.#checkActions(flow.actions);
+    this.checkActions(flow.actions);
     const { rule, replaced } = this.table(flow.table).add(flow, nowMs);
     if (replaced === undefined) this.#rules++;
     else this.#expirable.delete(replaced);
@@ -216,7 +221,7 @@ export class Switch {
     } & RuleFilter = {},
   ): Rule[] {
     this.#checkMatch(flow.match);
-    this.#checkActions(flow.actions);
+    this.checkActions(flow.actions);
     const table = this.table(flow.table);
     const old = table.collect(flow.match, flow.priority, options.strict ?? false, options);
     if (old.length === 0) return options.addIfMissing === true ? [this.add(flow, nowMs)] : [];
@@ -454,8 +459,8 @@ export class Switch {
     }
   }
 
-  /** A rule may use groups and meters that are there; a bucket may use any group, as in OVS. */
-  #checkActions(actions: readonly Action[]): void {
+  /** A rule may use groups and meters that are there; a bucket may use any group, as in OVS. @throws {@link FlowModError} */
+  checkActions(actions: readonly Action[]): void {
     visitActions(actions, (action) => {
       if (action.kind === "group" && !this.#groups.has(action.group)) {
         throw new FlowModError("bad_out_group", `Cannot use group ${action.group}: there is no such group`);

@@ -34,8 +34,11 @@ export interface Closed {
 export interface ConnectionEvents {
   /** The version is agreed on: {@link Connection.version}. */
   readonly onOpen: (connection: Connection) => void;
-  /** A message that is not about the connection itself; valid only during the call. */
-  readonly onMessage: (connection: Connection, message: Buffer) => void;
+  /**
+   * A message that is not about the connection itself; valid only until the call has ended. The next one of this
+   * connection waits for the promise, if there is one, which does not reject.
+   */
+  readonly onMessage: (connection: Connection, message: Buffer) => void | Promise<void>;
   /** Last of all, once. */
   readonly onClosed: (connection: Connection, closed: Closed) => void;
 }
@@ -59,6 +62,8 @@ export class Connection implements Disposable {
   private backlogBytes = 0;
   private next = 0;
   private turn: NodeJS.Immediate | undefined;
+  /** A message is being handled that takes time. */
+  private isBusy = false;
   private hasEnded = false;
   private isClosed = false;
   private nextXid = 1;
@@ -100,7 +105,7 @@ export class Connection implements Disposable {
   }
 
   /** Sends a whole message, not copied. Nothing happens after the end. */
-  send(message: Buffer): void {
+  send(message: Uint8Array): void {
     if (this.isClosed) return;
     if (this.stream.writableLength > SEND_MAX) this.close("the peer does not read what it asked for");
     else this.write(message);
@@ -115,7 +120,7 @@ export class Connection implements Disposable {
     this.send(request);
   }
 
-  private write(message: Buffer): void {
+  private write(message: Uint8Array): void {
     this.counters.sent++;
     this.counters.sentBytes += message.length;
     this.stream.write(message);
@@ -136,13 +141,17 @@ export class Connection implements Disposable {
       return;
     }
     if (this.backlogBytes > BACKLOG_MAX) this.stream.pause();
-    this.turn ??= setImmediate(this.work);
+    this.workLater();
+  }
+
+  private workLater(): void {
+    if (!this.isBusy) this.turn ??= setImmediate(this.work);
   }
 
   /** What came before the end is handled first. */
   private onEnd(): void {
     this.hasEnded = true;
-    this.turn ??= setImmediate(this.work);
+    this.workLater();
   }
 
   /** Handles some of what waits. */
@@ -151,7 +160,14 @@ export class Connection implements Disposable {
     for (let i = 0; i < MESSAGES_PER_TURN && this.next < this.backlog.length && !this.isClosed; i++) {
       const message = this.backlog[this.next++]!;
       this.backlogBytes -= message.length;
-      this.handle(message);
+      const done = this.handle(message);
+      if (done === undefined) continue;
+      this.isBusy = true;
+      void done.finally(() => {
+        this.isBusy = false;
+        if (!this.isClosed) this.workLater();
+      });
+      return;
     }
     if (this.isClosed) return;
     if (this.next < this.backlog.length) {
@@ -164,18 +180,20 @@ export class Connection implements Disposable {
     else if (this.stream.isPaused()) this.stream.resume();
   };
 
-  private handle(message: Buffer): void {
+  /** A promise for a message that takes time. */
+  private handle(message: Buffer): Promise<void> | undefined {
     this.counters.received++;
     if (this.version === 0) {
       this.greet(message);
-      return;
+      return undefined;
     }
     const type = message.readUInt8(1);
     if (type === ECHO_REQUEST) {
       const reply = Buffer.from(message);
       reply.writeUInt8(ECHO_REPLY, 1);
       this.send(reply);
-    } else if (type !== ECHO_REPLY) this.events.onMessage(this, message);
+    } else if (type !== ECHO_REPLY) return this.events.onMessage(this, message) ?? undefined;
+    return undefined;
   }
 
   /** The first message must be a hello. */

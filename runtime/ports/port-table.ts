@@ -18,6 +18,10 @@ export interface RuntimePort {
   readonly name: string;
   readonly ifindex: number;
   readonly hook: AttachedHook;
+  /** `02:00:00:00:00:01`; "" for an interface without. */
+  readonly mac: string;
+  /** CLOCK_MONOTONIC when it became a port. */
+  readonly addedMs: number;
   readonly stats: PortStats;
 }
 

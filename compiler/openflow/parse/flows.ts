@@ -51,6 +51,10 @@ export interface FlowMod {
   /** Delete only flows that send to this port or group. */
   readonly outPort?: number;
   readonly outGroup?: number;
+  /** Modify: whether a flow is added when there is none. Default: as OpenFlow 1.0 has it, unless it selects by cookie. */
+  readonly addIfMissing?: boolean;
+  /** Modify: whether the flows get the cookie of this one. Default: no. */
+  readonly newCookie?: boolean;
   /** {@link PROTOCOL} bits of the OpenFlow versions that can carry it. */
   readonly protocols: number;
   /** What OVS accepts and does without. */

@@ -1,21 +1,26 @@
 // OpenFlow messages in text, to the character as `ovs-ofctl ofp-print` writes them.
 
+import { NotSupportedError } from "ebpf-assembler";
 import { read16, read32 } from "../../packet/words.js";
 import { fromBytes } from "../big-endian.js";
 import { portToText } from "../ports.js";
 import { DEFAULT_PRIORITY, PORT } from "../types.js";
 import { decodeInstructions } from "../wire/decode-actions.js";
+import { ALL_GROUPS } from "../parse/groups.js";
 import { errorName, OpenFlowError, type ErrorCode } from "../wire/errors.js";
 import {
+  ANY_GROUP,
   decodeFlowMod,
   decodeFlowRemoved,
   decodeFlowRequest,
-  minorOf,
   type WireFlowMod,
 } from "../wire/flow-message.js";
 import { MATCH_10_BYTES } from "../wire/fixed-match.js";
 import { formatFields } from "../wire/match-text.js";
-import { decodeMessage, HEADER_BYTES, type Message, type MessageKind } from "../wire/message.js";
+import { decodeGroupRequest } from "../wire/group-message.js";
+import { decodePortRequest } from "../wire/port-message.js";
+import { decodeMessage, HEADER_BYTES, minorOf, type Message } from "../wire/message.js";
+import type { MessageKind } from "../wire/messages.js";
 import { formatActions } from "./actions.js";
 import { formatMatch } from "./match.js";
 import { formatMatch10 } from "./match10.js";
@@ -188,7 +193,7 @@ type Print = (message: Message, format: MessageFormat) => string;
 
 const DEFAULT_VERBOSITY = 4;
 
-const PRINT: Readonly<Record<MessageKind, Print>> = {
+const PRINT: Readonly<Partial<Record<MessageKind, Print>>> = {
   hello: ({ header, body }) => {
     const { versions, ok } = helloVersions(header.version, body);
     const list = versions.map((version) => hexPadded(version, 2)).join(", ");
@@ -222,6 +227,7 @@ const PRINT: Readonly<Record<MessageKind, Print>> = {
     return ` frags=${FRAGMENTS[flags & 3]!}${ttl} miss_send_len=${read16(body, 2)}\n`;
   },
   features: ({ header, body }) => {
+    if (header.version < 4) throw new NotSupportedError("Printing OFPT_FEATURES_REPLY with ports");
     const bits = read32(body, 16);
     const known = CAPABILITIES.filter(([bit]) => (bits & bit) !== 0 && ((bit & SINCE_14) === 0 || header.version >= 5));
     // OVS has its own order: group statistics come after those of ports.
@@ -247,6 +253,12 @@ const PRINT: Readonly<Record<MessageKind, Print>> = {
     if (role >= NX_ROLES.length) throw badRole(role);
     return ` role=${NX_ROLES[role]!}`;
   },
+  group_request: (message) => {
+    const group = decodeGroupRequest(message);
+    return ` group_id=${group === ALL_GROUPS ? "ALL" : group === ANY_GROUP ? "ANY" : group}`;
+  },
+  port_desc_request: (message) => ` port=${portToText(decodePortRequest(message))}`,
+  port_stats_request: (message) => ` port_no=${portToText(decodePortRequest(message))}`,
   flow_mod_10: flowMod,
   flow_mod_nx: flowMod,
   flow_mod_11: flowMod,
@@ -284,7 +296,9 @@ export const formatMessage = (bytes: Uint8Array, format: MessageFormat = {}): st
     const { version, xid } = message.header;
     head = `${message.row.name}${versionText(version)} (xid=${hexPadded(xid, 1)}):`;
     text = head;
-    text += PRINT[message.row.kind](message, format).replace(/ $/, "");
+    const print = PRINT[message.row.kind];
+    if (print === undefined) throw new NotSupportedError(`Printing ${message.row.name}`);
+    text += print(message, format).replace(/ $/, "");
   } catch (error) {
     if (!(error instanceof OpenFlowError)) throw error;
     return `${head === "" ? "" : `${head} `}***decode error: ${error.error}***\n${hexDump(bytes)}`;

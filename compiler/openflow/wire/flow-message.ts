@@ -3,9 +3,7 @@
 
 import { fromBytes } from "../big-endian.js";
 import { etherType, matchesField } from "../field-access.js";
-import type { MinorVersion } from "../fields.js";
 import { foreignAddress, normalizeMatch } from "../normalize.js";
-import { MAX_PORTS } from "../ports.js";
 import { read16, read32 } from "../../packet/words.js";
 import type { FlowCommand } from "../parse/flows.js";
 import type { FlowFlag, Match } from "../types.js";
@@ -13,7 +11,8 @@ import { decodeNxm, decodeOxm, type DecodedMatch } from "./decode-match.js";
 import type { CookieMatch } from "./encode-match.js";
 import { OpenFlowError } from "./errors.js";
 import { decodeMatch10, decodeMatch11, MATCH_10_BYTES, MATCH_11_BYTES, MATCH_TYPE_STANDARD } from "./fixed-match.js";
-import type { Message } from "./message.js";
+import { minorOf, type Message } from "./message.js";
+import { port16, port32 } from "./port-number.js";
 
 /** A flow mod but for its actions. */
 export interface WireFlowMod {
@@ -30,10 +29,15 @@ export interface WireFlowMod {
   /** Packet that waits in the switch; absent = none. */
   readonly buffer?: number;
   readonly outPort: number;
+  /** {@link ANY_GROUP}: whatever groups a flow uses. */
+  readonly outGroup: number;
   readonly flags: readonly FlowFlag[];
   /** Actions of OpenFlow 1.0, instructions of later versions. */
   readonly actions: Uint8Array;
 }
+
+/** Group number that stands for any (OFPG_ANY). */
+export const ANY_GROUP = 0xffffffff;
 
 const COMMANDS: readonly FlowCommand[] = ["add", "modify", "modify_strict", "delete", "delete_strict"];
 const NO_COOKIE = 0xffffffffffffffffn;
@@ -41,14 +45,6 @@ const NO_BUFFER = 0xffffffff;
 const ALL_TABLES = 0xff;
 
 const cookieAt = (b: Uint8Array, at: number): bigint => fromBytes(b.subarray(at, at + 8));
-
-const port16 = (port: number): number => (port < MAX_PORTS ? port : port + 0xffff0000);
-
-/** @throws {@link OpenFlowError} OFPBAC_BAD_OUT_PORT */
-const port32 = (port: number): number => {
-  if (port < MAX_PORTS || port >= 0xffffff00) return port;
-  throw new OpenFlowError("OFPBAC_BAD_OUT_PORT", `Cannot use port 0x${port.toString(16)}: there is no such port`);
-};
 
 /** A match of OpenFlow 1.1 or later, and the bytes behind it. @throws {@link OpenFlowError} */
 export const pullMatch = (b: Uint8Array): { readonly match: Match; readonly rest: Uint8Array } => {
@@ -77,8 +73,7 @@ const FLAGS: readonly Flag[] = [
   { flag: "no_byte_counts", bit: 16, since: 3 },
 ];
 
-/** OpenFlow 1.0's flag for entries that work without a controller; read and forgotten. */
-const decodeFlags = (bits: number, minor: number): FlowFlag[] => {
+export const decodeFlowFlags = (bits: number, minor: number): FlowFlag[] => {
   const known = FLAGS.filter(({ since }) => since <= minor);
   const left = known.reduce((rest, { bit }) => rest & ~bit, bits);
   if (left !== 0) {
@@ -89,6 +84,10 @@ const decodeFlags = (bits: number, minor: number): FlowFlag[] => {
   }
   return known.filter(({ bit }) => (bits & bit) !== 0).map(({ flag }) => flag);
 };
+
+/** Flags in the bits of a version, without those that it does not have. */
+export const flowFlagBits = (flags: readonly FlowFlag[], minor: number): number =>
+  FLAGS.reduce((bits, { flag, bit, since }) => (since <= minor && flags.includes(flag) ? bits | bit : bits), 0);
 
 const commandOf = (number: number): FlowCommand => {
   const command = COMMANDS[number];
@@ -118,9 +117,21 @@ const decodeBase10 = (b: Uint8Array, at: number) => ({
   importance: 0,
   ...(read32(b, at + 8) === NO_BUFFER ? {} : { buffer: read32(b, at + 8) }),
   outPort: port16(read16(b, at + 12)),
+  outGroup: ANY_GROUP,
 });
 
 type Decoded = Omit<WireFlowMod, "command" | "flags"> & { readonly command: number; readonly flags: number };
+
+/** OpenFlow 1.0's flag for entries that work without a controller, of which a switch has none. */
+const EMERGENCY = 4;
+
+/** @throws {@link OpenFlowError} */
+const refuseEmergency = ({ flags, idleTimeout, hardTimeout }: Decoded, minor: number): void => {
+  if (minor > 0 || (flags & EMERGENCY) === 0) return;
+  if (idleTimeout !== 0 || hardTimeout !== 0)
+    throw new OpenFlowError("OFPFMFC_BAD_EMERG_TIMEOUT", "Cannot keep a flow for emergencies: it has a timeout");
+  throw new OpenFlowError("OFPFMFC_TABLE_FULL", "Cannot keep a flow for emergencies: there is no table for them");
+};
 
 const cookieOf = (cookie: bigint) => (cookie === NO_COOKIE ? {} : { newCookie: cookie });
 
@@ -182,22 +193,30 @@ const decode11 = (b: Uint8Array, minor: number): Decoded => {
     importance: minor >= 4 && command === 0 ? read16(b, 38) : 0,
     ...(read32(b, 24) === NO_BUFFER ? {} : { buffer: read32(b, 24) }),
     outPort: port32(read32(b, 28)),
+    outGroup: read32(b, 32),
     flags: read16(b, 36),
     actions: rest,
   };
 };
 
-/** Minor version of a message of OpenFlow 1.0 to 1.5. */
-export const minorOf = ({ header }: Message): MinorVersion => Math.min(header.version - 1, 5) as MinorVersion;
-
-/** Reads a flow mod, its actions left as bytes. @throws {@link OpenFlowError} */
-export const decodeFlowMod = (message: Message): WireFlowMod => {
+/**
+ * Reads a flow mod, its actions left as bytes.
+ *
+ * @param tableIds - whether flow mods of OpenFlow 1.0 and of Nicira have the number of a table in the upper byte of the
+ *   command, as the peer may have asked for
+ * @throws {@link OpenFlowError}
+ */
+export const decodeFlowMod = (message: Message, tableIds = true): WireFlowMod => {
   const { row, body } = message;
   const minor = minorOf(message);
   const mod =
     row.kind === "flow_mod_10" ? decode10(body) : row.kind === "flow_mod_nx" ? decodeNx(body) : decode11(body, minor);
   checkAddresses(mod.match);
-  return { ...mod, command: commandOf(mod.command), flags: decodeFlags(mod.flags, minor) };
+  const isPlain = row.kind !== "flow_mod_11" && !tableIds;
+  const command = commandOf(isPlain ? (mod.table << 8) | mod.command : mod.command);
+  const flags = decodeFlowFlags(minor === 0 ? mod.flags & ~EMERGENCY : mod.flags, minor);
+  refuseEmergency(mod, minor);
+  return { ...mod, ...(isPlain ? { table: ALL_TABLES } : {}), command, flags };
 };
 
 /** A flow that is gone, as the switch tells it. */
@@ -251,22 +270,27 @@ export interface WireFlowRequest {
   /** Absent = all. */
   readonly table?: number;
   readonly outPort: number;
+  readonly outGroup: number;
+  readonly cookie: CookieMatch;
 }
+
+const ANY = { outGroup: ANY_GROUP, cookie: NO_COOKIE_MATCH };
 
 /** Reads a request for statistics of flows. @throws {@link OpenFlowError} */
 export const decodeFlowRequest = ({ row, body: b }: Message): WireFlowRequest => {
   const within = (table: number) => (table === ALL_TABLES ? {} : { table });
   if (row.kind === "flow_request_10") {
-    return { match: decodeMatch10(b), ...within(b[40]!), outPort: port16(read16(b, 42)) };
+    return { match: decodeMatch10(b), ...within(b[40]!), outPort: port16(read16(b, 42)), ...ANY };
   }
   if (row.kind === "flow_request_11") {
     const outPort = port32(read32(b, 4));
-    return { match: pullMatch(b.subarray(32)).match, ...within(b[0]!), outPort };
+    const cookie = { value: cookieAt(b, 16), mask: cookieAt(b, 24) };
+    return { match: pullMatch(b.subarray(32)).match, ...within(b[0]!), outPort, outGroup: read32(b, 8), cookie };
   }
   const length = read16(b, 2);
-  const { match } = decodeNxm(b, 8, length, { cookies: true });
+  const { match, cookie = NO_COOKIE_MATCH }: DecodedMatch = decodeNxm(b, 8, length, { cookies: true });
   if (8 + ((length + 7) & ~7) !== b.length) {
     throw new OpenFlowError("OFPBRC_BAD_LEN", "Cannot read a request for flows: bytes follow its match");
   }
-  return { match, ...within(b[4]!), outPort: port16(read16(b, 0)) };
+  return { match, ...within(b[4]!), outPort: port16(read16(b, 0)), outGroup: ANY_GROUP, cookie };
 };

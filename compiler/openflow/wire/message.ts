@@ -1,17 +1,15 @@
 // Headers of OpenFlow messages: which message it is, by version, type, kind of statistics and extension, and whether its
 // length fits. Reads any bytes; what OVS 3.1 refuses is refused with the error that it answers with.
 
-import { NotSupportedError } from "ebpf-assembler";
+import { NotSupportedError, RangeViolation } from "ebpf-assembler";
 import { read16, read32 } from "../../packet/words.js";
-import { OpenFlowError } from "./errors.js";
+import { ByteWriter } from "./bytes.js";
+import type { MinorVersion } from "../fields.js";
+import { errorCode, OpenFlowError, type OpenFlowErrorName } from "./errors.js";
+import { MESSAGES, NICIRA, ONF, VENDOR_MESSAGE, VENDOR_STAT, type MessageName, type MessageRow } from "./messages.js";
 
 /** Bytes of the header that all messages have: version, type, length(16), xid(32). */
 export const HEADER_BYTES = 8;
-
-const VENDOR_TYPE = 4;
-const NICIRA = 0x00002320;
-const ONF = 0x4f4e4600;
-const VENDOR_STAT = 0xffff;
 
 /** What a message is, before its body is looked at. */
 export interface MessageHeader {
@@ -43,7 +41,7 @@ export const decodeMessageHeader = (b: Uint8Array): MessageHeader => {
   };
   need(HEADER_BYTES);
   const base = { version: b[0]!, type: b[1]!, xid: read32(b, 4) };
-  if (base.type === VENDOR_TYPE) {
+  if (base.type === VENDOR_MESSAGE) {
     need(12);
     const vendor = read32(b, 8);
     if (vendor !== NICIRA && vendor !== ONF) throw badVendor(vendor);
@@ -65,120 +63,36 @@ export const decodeMessageHeader = (b: Uint8Array): MessageHeader => {
   return { ...base, stat, vendor, subtype: read32(b, size + 4), size: whole };
 };
 
-/** Messages that are read. */
-export type MessageKind =
-  | "hello"
-  | "error"
-  | "echo"
-  | "empty"
-  | "config"
-  | "features"
-  | "role"
-  | "nx_role"
-  | "flow_mod_10"
-  | "flow_mod_nx"
-  | "flow_mod_11"
-  | "flow_removed_10"
-  | "flow_removed_nx"
-  | "flow_removed_11"
-  | "flow_request_10"
-  | "flow_request_nx"
-  | "flow_request_11";
+/** Minor version of a message of OpenFlow 1.0 to 1.5. */
+export const minorOf = ({ header }: Message): MinorVersion => Math.min(header.version - 1, 5) as MinorVersion;
 
-/** One message in one range of versions. */
-export interface MessageRow {
-  readonly kind: MessageKind;
-  /** The name that OVS prints. */
-  readonly name: string;
-  readonly type: number;
-  /** Version bytes, both included. */
-  readonly versions: Versions;
-  readonly stat?: number;
-  readonly vendor?: number;
-  readonly subtype?: number;
-  /** Least bytes of the body, and what may follow in multiples; 0 = nothing. */
-  readonly body: Body;
-}
-
-type Versions = readonly [from: number, to: number];
-type Body = readonly [least: number, multiple: number];
-
-const ANY: Versions = [1, 255];
-const ALL: Versions = [1, 6];
-const ONLY_10: Versions = [1, 1];
-const FROM_11: Versions = [2, 6];
-const NOTHING: Body = [0, 0];
-
-const row = (kind: MessageKind, name: string, type: number, versions: Versions, body: Body): MessageRow => ({
-  kind,
-  name,
-  type,
-  versions,
-  body,
-});
-
-/** A message of Nicira. */
-const nicira = (kind: MessageKind, name: string, subtype: number, body: Body): MessageRow => ({
-  ...row(kind, name, VENDOR_TYPE, ALL, body),
-  vendor: NICIRA,
-  subtype,
-});
-
-/** A request for statistics of OpenFlow 1.0, or the answer to one. */
-const stats10 = (kind: MessageKind, name: string, reply: 0 | 1, stat: number, body: Body): MessageRow => ({
-  ...row(kind, name, 16 + reply, ONLY_10, body),
-  stat,
-});
-
-/** The same from OpenFlow 1.1 on. */
-const stats11 = (kind: MessageKind, name: string, reply: 0 | 1, stat: number, body: Body): MessageRow => ({
-  ...row(kind, name, 18 + reply, FROM_11, body),
-  stat,
-});
-
-/** A statistic of Nicira in OpenFlow 1.0. */
-const niciraStats = (kind: MessageKind, name: string, reply: 0 | 1, subtype: number, body: Body): MessageRow => ({
-  ...row(kind, name, 16 + reply, ONLY_10, body),
-  stat: VENDOR_STAT,
-  vendor: NICIRA,
-  subtype,
-});
-
-/** The messages that are read. */
-export const MESSAGES: readonly MessageRow[] = [
-  row("hello", "OFPT_HELLO", 0, ANY, [0, 1]),
-  row("error", "OFPT_ERROR", 1, ALL, [4, 1]),
-  row("echo", "OFPT_ECHO_REQUEST", 2, ALL, [0, 1]),
-  row("echo", "OFPT_ECHO_REPLY", 3, ALL, [0, 1]),
-  row("empty", "OFPT_FEATURES_REQUEST", 5, ALL, NOTHING),
-  row("features", "OFPT_FEATURES_REPLY", 6, [4, 6], [24, 0]),
-  row("empty", "OFPT_GET_CONFIG_REQUEST", 7, ALL, NOTHING),
-  row("config", "OFPT_GET_CONFIG_REPLY", 8, ALL, [4, 0]),
-  row("config", "OFPT_SET_CONFIG", 9, ALL, [4, 0]),
-  row("flow_removed_10", "OFPT_FLOW_REMOVED", 11, ONLY_10, [80, 0]),
-  row("flow_removed_11", "OFPT_FLOW_REMOVED", 11, [2, 5], [40, 8]),
-  row("flow_mod_10", "OFPT_FLOW_MOD", 14, ONLY_10, [64, 8]),
-  row("flow_mod_11", "OFPT_FLOW_MOD", 14, FROM_11, [40, 8]),
-  row("empty", "OFPT_BARRIER_REQUEST", 18, ONLY_10, NOTHING),
-  row("empty", "OFPT_BARRIER_REPLY", 19, ONLY_10, NOTHING),
-  row("empty", "OFPT_BARRIER_REQUEST", 20, FROM_11, NOTHING),
-  row("empty", "OFPT_BARRIER_REPLY", 21, FROM_11, NOTHING),
-  row("role", "OFPT_ROLE_REQUEST", 24, [3, 6], [16, 0]),
-  row("role", "OFPT_ROLE_REPLY", 25, [3, 6], [16, 0]),
-  nicira("nx_role", "NXT_ROLE_REQUEST", 10, [4, 0]),
-  nicira("nx_role", "NXT_ROLE_REPLY", 11, [4, 0]),
-  nicira("flow_mod_nx", "NXT_FLOW_MOD", 13, [32, 8]),
-  nicira("flow_removed_nx", "NXT_FLOW_REMOVED", 14, [40, 8]),
-  stats10("flow_request_10", "OFPST_FLOW request", 0, 1, [44, 0]),
-  stats10("flow_request_10", "OFPST_AGGREGATE request", 0, 2, [44, 0]),
-  stats11("flow_request_11", "OFPST_FLOW request", 0, 1, [32, 8]),
-  stats11("flow_request_11", "OFPST_AGGREGATE request", 0, 2, [32, 8]),
-  niciraStats("flow_request_nx", "NXST_FLOW request", 0, 0, [8, 8]),
-  niciraStats("flow_request_nx", "NXST_AGGREGATE request", 0, 1, [8, 8]),
-];
+/** Messages that OVS reads and we do not, by type and what else tells them apart, as {@link keyOf} has it. */
+const UNREAD: ReadonlySet<string> = new Set([
+  "30,-1,-1,-1", // OFPT_ROLE_STATUS
+  "31,-1,-1,-1", // OFPT_TABLE_STATUS
+  "32,-1,-1,-1", // OFPT_REQUESTFORWARD
+  `4,-1,${ONF},1911`,
+  `4,-1,${ONF},2350`,
+  `4,-1,${NICIRA},32`, // NXT_CT_FLUSH
+  `4,-1,${NICIRA},132`,
+  ...[16, 17, 18, 19].flatMap((type) => [3, 4].map((subtype) => `${type},${VENDOR_STAT},${NICIRA},${subtype}`)), // IPFIX
+]);
 
 /** Highest message type of each version, by version byte. */
 const LAST_TYPE: Readonly<Record<number, number>> = { 1: 21, 2: 23, 3: 25, 4: 29, 5: 34, 6: 35 };
+
+/** Why a message without a row is not read. */
+const unknownMessage = (header: MessageHeader): OpenFlowError | NotSupportedError => {
+  const { version, type, stat, vendor, subtype } = header;
+  const kind = stat === undefined ? "" : `, statistics ${stat}`;
+  const what = `type ${type} of version 0x${version.toString(16).padStart(2, "0")}${kind}`;
+  const whole = `${what}${subtype === undefined ? "" : `, subtype ${subtype}`}`;
+  if (UNREAD.has(keyOf(header)) && type <= (LAST_TYPE[version] ?? 0))
+    return new NotSupportedError(`Reading messages of ${whole}`);
+  const error =
+    vendor !== undefined ? "OFPBRC_BAD_SUBTYPE" : stat !== undefined ? "OFPBRC_BAD_STAT" : "OFPBRC_BAD_TYPE";
+  return new OpenFlowError(error, `Cannot read a message of ${whole}: there is none`);
+};
 
 /** A message with its header read; `body` is what follows. */
 export interface Message {
@@ -186,6 +100,21 @@ export interface Message {
   readonly row: MessageRow;
   readonly body: Uint8Array;
 }
+
+const keyOf = ({ type, stat = -1, vendor = -1, subtype = -1 }: Partial<MessageHeader>): string =>
+  `${type},${stat},${vendor},${subtype}`;
+
+const byKey = new Map<string, MessageRow[]>();
+for (const row of MESSAGES as readonly MessageRow[]) {
+  const rows = byKey.get(keyOf(row));
+  if (rows === undefined) byKey.set(keyOf(row), [row]);
+  else rows.push(row);
+}
+
+const hasVersion = ({ versions: [from, to] }: MessageRow, version: number): boolean => from <= version && version <= to;
+
+const rowOf = (header: MessageHeader): MessageRow | undefined =>
+  byKey.get(keyOf(header))?.find((row) => hasVersion(row, header.version));
 
 /**
  * Finds out which message it is, and whether its length fits.
@@ -196,26 +125,9 @@ export interface Message {
  */
 export const decodeMessage = (bytes: Uint8Array): Message => {
   const header = decodeMessageHeader(bytes);
-  const { version, type, stat, vendor, subtype, size } = header;
-  const found = MESSAGES.find(
-    (m) =>
-      m.type === type &&
-      m.versions[0] <= version &&
-      version <= m.versions[1] &&
-      m.stat === stat &&
-      m.vendor === vendor &&
-      m.subtype === subtype,
-  );
-  if (found === undefined) {
-    const what = `type ${type} of version 0x${version.toString(16).padStart(2, "0")}`;
-    if (type > (LAST_TYPE[version] ?? 0)) {
-      throw new OpenFlowError("OFPBRC_BAD_TYPE", `Cannot read a message of ${what}: there is no such type`);
-    }
-    const kind = stat === undefined ? "" : `, statistics ${stat}`;
-    throw new NotSupportedError(
-      `Reading messages of ${what}${kind}${subtype === undefined ? "" : `, subtype ${subtype}`}`,
-    );
-  }
+  const { size } = header;
+  const found = rowOf(header);
+  if (found === undefined) throw unknownMessage(header);
   const [least, multiple] = found.body;
   const rest = bytes.length - size - least;
   if (rest < 0 || (multiple === 0 ? rest !== 0 : rest % multiple !== 0)) {
@@ -225,4 +137,115 @@ export const decodeMessage = (bytes: Uint8Array): Message => {
     );
   }
   return { header, row: found, body: bytes.subarray(size) };
+};
+
+const byName = new Map<string, MessageRow[]>();
+for (const row of MESSAGES as readonly MessageRow[]) byName.set(row.name, [...(byName.get(row.name) ?? []), row]);
+
+/** The row of a message in a version. @throws {@link RangeViolation} when the version does not have it */
+export const messageRow = (name: MessageName, version: number): MessageRow => {
+  const row = byName.get(name)!.find((each) => hasVersion(each, version));
+  if (row === undefined) throw new RangeViolation(`Cannot send ${name} in version ${version}: it does not have it`);
+  return row;
+};
+
+/** Flag of statistics: another part of the same answer follows. */
+const MORE = 1;
+
+/** What stands before the body. */
+const putHeader = (writer: ByteWriter, row: MessageRow, version: number, xid: number, flags: number): void => {
+  writer.u8(version).u8(row.type).u16(0).u32(xid);
+  if (row.stat !== undefined) {
+    writer.u16(row.stat).u16(flags);
+    if (version > 1) writer.zeros(4);
+  }
+  if (row.vendor === undefined) return;
+  writer.u32(row.vendor).u32(row.subtype!);
+  if (row.stat !== undefined && version === 1) writer.zeros(4);
+};
+
+const MAX_LENGTH = 0xffff;
+
+const finish = (writer: ByteWriter): Uint8Array => writer.set16(2, writer.length).finish();
+
+/**
+ * A whole message.
+ *
+ * @param put - writes the body
+ * @throws {@link RangeViolation} when it is longer than a message can be, or the version does not have it
+ */
+export const encodeMessage = (
+  name: MessageName,
+  version: number,
+  xid: number,
+  put: (writer: ByteWriter) => void = () => undefined,
+): Uint8Array => {
+  const writer = new ByteWriter();
+  putHeader(writer, messageRow(name, version), version, xid, 0);
+  put(writer);
+  if (writer.length > MAX_LENGTH)
+    throw new RangeViolation(`Cannot send ${name} of ${writer.length} bytes: want at most ${MAX_LENGTH}`);
+  return finish(writer);
+};
+
+/** An answer of many parts: each element goes whole into a message, and all messages but the last say that more come. */
+export class MultipartWriter {
+  readonly #row: MessageRow;
+  #writer: ByteWriter;
+
+  /** @param send - gets each message when it is full */
+  constructor(
+    name: MessageName,
+    private readonly version: number,
+    private readonly xid: number,
+    private readonly send: (message: Uint8Array) => void,
+  ) {
+    this.#row = messageRow(name, version);
+    this.#writer = this.#begin();
+  }
+
+  #begin(): ByteWriter {
+    const writer = new ByteWriter(1 << 12);
+    putHeader(writer, this.#row, this.version, this.xid, 0);
+    return writer;
+  }
+
+  /** Appends an element. One that no message can hold is left out, as OVS does. */
+  add(element: Uint8Array): void {
+    if (this.#writer.length + element.length > MAX_LENGTH) {
+      const next = this.#begin();
+      if (next.length + element.length > MAX_LENGTH) return;
+      this.send(finish(this.#writer.set16(HEADER_BYTES + 2, MORE)));
+      this.#writer = next;
+    }
+    this.#writer.put(element);
+  }
+
+  /** Sends what is left; a message without elements, if there were none. */
+  end(): void {
+    this.send(finish(this.#writer));
+  }
+}
+
+const VENDOR_ERROR = 0xb0c2;
+const EXPERIMENTER_ERROR = 0xffff;
+
+/**
+ * The error with which a switch answers a message, which it carries as OVS has it: all of it that fits.
+ *
+ * @param about - the message, whole
+ */
+export const encodeError = (name: OpenFlowErrorName, version: number, about: Uint8Array): Uint8Array => {
+  const minor = Math.min(version - 1, 5) as MinorVersion;
+  const code = errorCode(name, minor) ?? errorCode("NXBRC_UNENCODABLE_ERROR", minor) ?? unreachableCode(name);
+  return encodeMessage("OFPT_ERROR", version, read32(about, 4), (writer) => {
+    if (code.kind === "standard") writer.u16(code.type).u16(code.code);
+    else if (code.kind === "vendor") writer.u16(VENDOR_ERROR).u16(0).u32(code.vendor).u16(code.type).u16(code.code);
+    else writer.u16(EXPERIMENTER_ERROR).u16(code.code).u32(code.vendor);
+    writer.put(about.subarray(0, MAX_LENGTH - writer.length));
+  });
+};
+
+const unreachableCode = (name: OpenFlowErrorName): never => {
+  throw new RangeViolation(`Cannot send ${name}: no code stands for it`);
 };

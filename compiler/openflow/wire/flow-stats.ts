@@ -1,0 +1,262 @@
+// Statistics of flows: each by itself, and summed up. OpenFlow 1.5 has counters as fields of their own, like a match.
+
+import { carryActions } from "../carry.js";
+import type { MinorVersion } from "../fields.js";
+import type { Action, FlowFlag, Match } from "../types.js";
+import { PROTOCOLS, type Protocol } from "../versions.js";
+import { ByteReader, ByteWriter } from "./bytes.js";
+import { decodeInstructions } from "./decode-actions.js";
+import { decodeNxm } from "./decode-match.js";
+import { encodeInstructions } from "./encode-actions.js";
+import { encodeNxm, encodeOxm } from "./encode-match.js";
+import { OpenFlowError } from "./errors.js";
+import { decodeFlowFlags, flowFlagBits, pullMatch } from "./flow-message.js";
+import { decodeMatch10, encodeMatch10, encodeMatch11, MATCH_10_BYTES } from "./fixed-match.js";
+import { minorOf, type Message } from "./message.js";
+
+/** What a reply says of one flow. */
+export interface WireFlowStats {
+  readonly table: number;
+  readonly priority: number;
+  readonly match: Match;
+  readonly cookie: bigint;
+  readonly durationS: number;
+  readonly durationNs: number;
+  readonly idleTimeout: number;
+  readonly hardTimeout: number;
+  readonly importance: number;
+  readonly flags: readonly FlowFlag[];
+  /** Seconds since the last packet, and since the flow was changed; absent where nothing says so. */
+  readonly idleAge?: number;
+  readonly hardAge?: number;
+  /** Absent = not counted. */
+  readonly packets?: bigint;
+  readonly bytes?: bigint;
+  readonly actions: readonly Action[];
+}
+
+/** How a peer that speaks OpenFlow 1.0 wants matches: as 1.0 has them, or extended. */
+export type FlowFormat10 = "openflow10" | "nxm";
+
+/** The dialect in which flows travel. */
+export const flowProtocol = (minor: MinorVersion, format: FlowFormat10 = "nxm"): Protocol =>
+  minor > 0 ? PROTOCOLS[3 + minor]! : format === "nxm" ? "NXM+table_id" : "OpenFlow10+table_id";
+
+const UNKNOWN = 0xffffffffffffffffn;
+
+/** An age in seconds with one added, so that 0 stands for none. */
+const age16 = (age: number | undefined): number => (age === undefined ? 0 : Math.min(age + 1, 0xffff));
+
+/** Statistics as fields, OpenFlow 1.5.1 section 7.2.4. */
+const OXS = { durationS: 0, idleAge: 1, flows: 3, packets: 4, bytes: 5 } as const;
+const OXS_CLASS = 0x8002;
+
+/** Counters that travel as fields. */
+export interface WireCounters {
+  readonly durationS?: number;
+  readonly durationNs?: number;
+  readonly idleAge?: number;
+  readonly packets?: bigint;
+  readonly bytes?: bigint;
+  readonly flows?: number;
+}
+
+/** Counters as fields, padded to 8 bytes. */
+export const putOxs = (writer: ByteWriter, counters: WireCounters): void => {
+  const start = writer.length;
+  const head = (field: number, bytes: number): ByteWriter =>
+    writer
+      .u16(OXS_CLASS)
+      .u8(field << 1)
+      .u8(bytes);
+  writer.u16(0).u16(0);
+  const { durationS, durationNs = 0, idleAge, packets, bytes, flows } = counters;
+  if (durationS !== undefined) head(OXS.durationS, 8).u32(durationS).u32(durationNs);
+  if (idleAge !== undefined) head(OXS.idleAge, 8).u32(idleAge).u32(0);
+  if (packets !== undefined) head(OXS.packets, 8).u64(packets);
+  if (bytes !== undefined) head(OXS.bytes, 8).u64(bytes);
+  if (flows !== undefined) head(OXS.flows, 4).u32(flows);
+  writer.set16(start + 2, writer.length - start).pad8(start);
+};
+
+const badStats = (reason: string): never => {
+  throw new OpenFlowError("OFPBMC_BAD_LEN", `Cannot read statistics: ${reason}`);
+};
+
+/** Reads counters that are fields; those that nobody knows are left out. @throws {@link OpenFlowError} */
+export const readOxs = (reader: ByteReader): WireCounters => {
+  const head = new ByteReader(reader.bytes.subarray(reader.at), "OFPBMC_BAD_LEN");
+  const length = head.skip(2).u16();
+  const whole = (length + 7) & ~7;
+  if (length < 4 || whole > reader.left) badStats(`they say that they have ${length} bytes`);
+  const fields = head.part(length - 4);
+  reader.skip(whole);
+  let counters: WireCounters = {};
+  while (fields.left > 0) {
+    const cls = fields.u16();
+    const field = fields.u8() >>> 1;
+    const value = fields.part(fields.u8());
+    if (cls !== OXS_CLASS) continue;
+    const { left } = value;
+    if (field === OXS.durationS && left === 8)
+      counters = { ...counters, durationS: value.u32(), durationNs: value.u32() };
+    else if (field === OXS.idleAge && left === 8) counters = { ...counters, idleAge: value.u32() };
+    else if (field === OXS.packets && left === 8) counters = { ...counters, packets: value.u64() };
+    else if (field === OXS.bytes && left === 8) counters = { ...counters, bytes: value.u64() };
+    else if (field === OXS.flows && left === 4) counters = { ...counters, flows: value.u32() };
+  }
+  return counters;
+};
+
+const putCookieAndCounts = (writer: ByteWriter, stats: WireFlowStats, unknown: bigint): ByteWriter =>
+  writer
+    .u64(stats.cookie)
+    .u64(stats.packets ?? unknown)
+    .u64(stats.bytes ?? unknown);
+
+const putMatch = (writer: ByteWriter, match: Match, minor: MinorVersion): ByteWriter =>
+  writer.put(minor === 1 ? encodeMatch11(match) : encodeOxm(match, minor));
+
+/** One flow as an element of a reply. */
+export const encodeFlowStats = (
+  stats: WireFlowStats,
+  minor: MinorVersion,
+  format: FlowFormat10 = "nxm",
+): Uint8Array => {
+  const { match, table, priority, idleTimeout, hardTimeout, durationS, durationNs, idleAge, hardAge } = stats;
+  const carried = carryActions(stats.actions, match, flowProtocol(minor, format)) ?? stats.actions;
+  const instructions = encodeInstructions(carried, minor);
+  const writer = new ByteWriter(192 + instructions.length);
+  writer.u16(0);
+  if (minor === 5) {
+    writer.zeros(2).u8(table).u8(0).u16(priority).u16(idleTimeout).u16(hardTimeout);
+    writer.u16(flowFlagBits(stats.flags, minor)).u16(stats.importance).u64(stats.cookie);
+    putMatch(writer, match, minor);
+    putOxs(writer, stats);
+  } else if (minor > 0) {
+    writer.u8(table).u8(0).u32(durationS).u32(durationNs).u16(priority).u16(idleTimeout).u16(hardTimeout);
+    writer
+      .u16(minor >= 3 ? flowFlagBits(stats.flags, minor) : 0)
+      .u16(minor >= 4 ? stats.importance : 0)
+      .zeros(2);
+    putMatch(putCookieAndCounts(writer, stats, 0n), match, minor);
+  } else if (format === "nxm") {
+    const nxm = encodeNxm(match);
+    writer.u8(table).u8(0).u32(durationS).u32(durationNs).u16(priority).u16(idleTimeout).u16(hardTimeout);
+    writer.u16(nxm.length).u16(age16(idleAge)).u16(age16(hardAge));
+    putCookieAndCounts(writer, stats, UNKNOWN).put(nxm.bytes);
+  } else {
+    writer.u8(table).u8(0).put(encodeMatch10(match)).u32(durationS).u32(durationNs);
+    writer.u16(priority).u16(idleTimeout).u16(hardTimeout).zeros(6);
+    putCookieAndCounts(writer, stats, 0n);
+  }
+  writer.put(instructions);
+  return writer.set16(0, writer.length).finish();
+};
+
+const known = (count: bigint): bigint | undefined => (count === UNKNOWN ? undefined : count);
+
+const counts = (reader: ByteReader): Pick<WireFlowStats, "packets" | "bytes"> => {
+  const packets = known(reader.u64());
+  const bytes = known(reader.u64());
+  return { ...(packets === undefined ? {} : { packets }), ...(bytes === undefined ? {} : { bytes }) };
+};
+
+/** The match at the reader, and what is behind it. */
+const readMatch = (reader: ByteReader): Match => {
+  const bytes = reader.bytes.subarray(reader.at);
+  const { match, rest } = pullMatch(bytes);
+  reader.skip(bytes.length - rest.length);
+  return match;
+};
+
+const NO_DURATION = { durationS: 0, durationNs: 0 };
+
+const read15 = (reader: ByteReader): WireFlowStats => {
+  const table = reader.skip(2).u8();
+  const head = { table, priority: reader.skip(1).u16(), idleTimeout: reader.u16(), hardTimeout: reader.u16() };
+  const flags = decodeFlowFlags(reader.u16(), 5);
+  const rest = { importance: reader.u16(), cookie: reader.u64(), match: readMatch(reader) };
+  const { flows, ...counters } = readOxs(reader);
+  void flows;
+  return { ...head, flags, ...rest, ...NO_DURATION, ...counters, actions: decodeInstructions(reader.rest(), 5) };
+};
+
+const read11 = (reader: ByteReader, minor: MinorVersion): WireFlowStats => {
+  const table = reader.u8();
+  const duration = { durationS: reader.skip(1).u32(), durationNs: reader.u32() };
+  const head = { table, priority: reader.u16(), idleTimeout: reader.u16(), hardTimeout: reader.u16() };
+  const bits = reader.u16();
+  const flags = minor >= 3 ? decodeFlowFlags(bits, minor) : [];
+  const importance = reader.u16();
+  const cookie = reader.skip(2).u64();
+  const counters = counts(reader);
+  const match = readMatch(reader);
+  const own = { ...head, ...duration, flags, importance: minor >= 4 ? importance : 0, cookie, ...counters, match };
+  return { ...own, actions: decodeInstructions(reader.rest(), minor) };
+};
+
+const readNx = (reader: ByteReader): WireFlowStats => {
+  const table = reader.u8();
+  const duration = { durationS: reader.skip(1).u32(), durationNs: reader.u32() };
+  const head = { table, priority: reader.u16(), idleTimeout: reader.u16(), hardTimeout: reader.u16() };
+  const matchBytes = reader.u16();
+  const [idle, hard] = [reader.u16(), reader.u16()];
+  const ages = { ...(idle === 0 ? {} : { idleAge: idle - 1 }), ...(hard === 0 ? {} : { hardAge: hard - 1 }) };
+  const cookie = reader.u64();
+  const counters = counts(reader);
+  const whole = (matchBytes + 7) & ~7;
+  if (whole > reader.left)
+    throw new OpenFlowError("OFPBRC_BAD_LEN", `Cannot read a flow: its match has ${matchBytes} bytes`);
+  const { match } = decodeNxm(reader.take(whole), 0, matchBytes);
+  const own = { ...head, ...duration, ...ages, flags: [], importance: 0, cookie, ...counters, match };
+  return { ...own, actions: decodeInstructions(reader.rest(), 0) };
+};
+
+const read10 = (reader: ByteReader): WireFlowStats => {
+  const table = reader.u8();
+  const match = decodeMatch10(reader.skip(1).take(MATCH_10_BYTES));
+  const duration = { durationS: reader.u32(), durationNs: reader.u32() };
+  const head = { table, match, priority: reader.u16(), idleTimeout: reader.u16(), hardTimeout: reader.u16() };
+  const cookie = reader.skip(6).u64();
+  const own = { ...head, ...duration, flags: [], importance: 0, cookie, ...counts(reader) };
+  return { ...own, actions: decodeInstructions(reader.rest(), 0) };
+};
+
+/** @throws {@link OpenFlowError} */
+export const decodeFlowStats = (message: Message): WireFlowStats[] => {
+  const reader = new ByteReader(message.body);
+  const minor = minorOf(message);
+  const flows: WireFlowStats[] = [];
+  while (reader.left > 0) {
+    const length = reader.u16();
+    if (length < 2 || length - 2 > reader.left)
+      throw new OpenFlowError("OFPBRC_BAD_LEN", `Cannot read a flow: it says that it has ${length} bytes`);
+    const part = reader.part(length - 2);
+    if (minor === 5) flows.push(read15(part));
+    else if (minor > 0) flows.push(read11(part, minor));
+    else flows.push(message.header.vendor === undefined ? read10(part) : readNx(part));
+  }
+  return flows;
+};
+
+/** Statistics of several flows, summed up. */
+export interface WireAggregate {
+  readonly packets: bigint;
+  readonly bytes: bigint;
+  readonly flows: number;
+}
+
+export const putAggregate = (writer: ByteWriter, aggregate: WireAggregate, minor: MinorVersion): void => {
+  const { packets, bytes, flows } = aggregate;
+  if (minor === 5) putOxs(writer, { packets, bytes, flows });
+  else writer.u64(packets).u64(bytes).u32(flows).zeros(4);
+};
+
+/** @throws {@link OpenFlowError} */
+export const decodeAggregate = (message: Message): WireAggregate => {
+  const reader = new ByteReader(message.body);
+  if (minorOf(message) < 5) return { packets: reader.u64(), bytes: reader.u64(), flows: reader.u32() };
+  const { packets = UNKNOWN, bytes = UNKNOWN, flows = 0xffffffff } = readOxs(reader);
+  return { packets, bytes, flows };
+};
