@@ -19,7 +19,9 @@ import {
   type Group,
   type Hook,
   type Match,
+  type Port,
   type PortConfig,
+  type PortReason,
   type TableMod,
   teaches,
 } from "#compiler";
@@ -196,6 +198,9 @@ export class Bridge implements Disposable {
 
   // Ports
 
+  /** Who is told that a port came, changed or goes. */
+  onPort: (reason: PortReason, port: Port) => void = () => undefined;
+
   /** Makes an interface a port. @throws as {@link Bridge.open} */
   addPort(spec: PortSpec, iface: Interface = this.rtnl.get(spec.name)): RuntimePort {
     const number = spec.number ?? this.ports.freeNumber;
@@ -210,7 +215,7 @@ export class Bridge implements Disposable {
     const port: RuntimePort = { number, name, ifindex, hook, mac, addedMs: monotonicMs(), stats: newPortStats() };
     this.datapath.addRedirect(iface.index);
     this.ports.add(port);
-    this.sw.setPort({ number, name: iface.name, up: isRunning(iface) });
+    this.onPort("add", this.sw.setPort({ number, name: iface.name, up: isRunning(iface) }));
     this.log.info({ port: number, interface: iface.name, ifindex: iface.index, hook, why }, "port added");
     if (peer !== undefined && Object.keys(peer.changed).length > 0)
       this.log.info(
@@ -242,6 +247,8 @@ export class Bridge implements Disposable {
         this.log.debug({ err: error, port: number }, "cleaning up after a port");
       }
     }
+    const gone = this.sw.port(number);
+    if (gone !== undefined) this.onPort("delete", gone);
     this.sw.removePort(number);
     this.log.info({ port: number, interface: port.name }, "port removed");
     this.revalidator.wake();
@@ -249,11 +256,15 @@ export class Bridge implements Disposable {
 
   /** Changes how a port is used; one that is to be down is taken down, as in OVS. @throws {@link SyscallError} */
   configurePort(number: number, config: Partial<PortConfig>): void {
+    const old = this.sw.port(number)?.config;
+    const flags = Object.keys(config) as (keyof PortConfig)[];
+    if (old === undefined || flags.every((flag) => old[flag] === config[flag])) return;
     const { portDown } = config;
     const ifindex = this.ports.ifindexOf(number);
-    const turns = portDown !== undefined && portDown !== this.sw.port(number)?.config.portDown && ifindex !== 0;
+    const turns = portDown !== undefined && portDown !== old.portDown && ifindex !== 0;
     if (turns) this.rtnl.change(ifindex, { up: !portDown });
-    this.sw.setPort({ number, config, ...(turns ? { up: !portDown && isRunning(this.rtnl.get(ifindex)) } : {}) });
+    const up = turns ? { up: !portDown && isRunning(this.rtnl.get(ifindex)) } : {};
+    this.onPort("modify", this.sw.setPort({ number, config, ...up }));
     this.tablesChanged();
   }
 
@@ -288,7 +299,7 @@ export class Bridge implements Disposable {
     }
     const up = isRunning(iface);
     if (this.sw.port(port.number)?.up === up) return;
-    this.sw.setPort({ number: port.number, up });
+    this.onPort("modify", this.sw.setPort({ number: port.number, up }));
     this.log.info({ port: port.number, interface: port.name, up }, up ? "link up" : "link down");
     this.revalidator.wake();
   }

@@ -203,9 +203,12 @@ export class SlowPath implements Sink {
     this.sender.flush();
   }
 
-  /** Controllers come later: their copies are counted. */
-  controller(): void {
+  /** Who gets packets for controllers; their bytes are good during the call. */
+  onController: Sink["controller"] = () => undefined;
+
+  controller(action: Parameters<Sink["controller"]>[0], packet: Uint8Array): void {
     this.counters.controllerCopies++;
+    this.onController(action, packet);
   }
 
   private readonly outFlow = newFlow();

@@ -64,6 +64,7 @@ export * from "./wire/match-text.js";
 export * from "./wire/message.js";
 export * from "./wire/messages.js";
 export * from "./wire/meter-message.js";
+export * from "./wire/oxs.js";
 export * from "./wire/packet-message.js";
 export * from "./wire/port-message.js";
 export * from "./wire/port-number.js";

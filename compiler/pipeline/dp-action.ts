@@ -2,6 +2,7 @@
 // bytes, the emitter compiles their shape into BPF, the printer writes them as `ovs-appctl dpctl/dump-flows` does.
 
 import { IP_PROTO } from "../packet/headers.js";
+import type { FlowWords } from "../openflow/flow.js";
 import type { Frozen } from "./frozen.js";
 
 /** Parts of a packet that a `set` can rewrite, each a byte-aligned (or, where noted, packed) run of header bytes. */
@@ -76,13 +77,18 @@ export type DpAction =
   /** Meters the packet in a slot of the meter table. `remarks`: it may change the DSCP of the packet. */
   | { readonly kind: "meter"; readonly slot: number; readonly remarks: boolean }
   | {
-      /** Copy to the controller. `reason`: no_match, action, invalid_ttl, action_set, group, packet_out, explicit_miss. */
+      /**
+       * Copy to the controller. `reason`: no_match, action, invalid_ttl, action_set, group, packet_out, and for misses
+       * explicit_miss (by a flow) and implicit_miss (there is none).
+       */
       readonly kind: "controller";
       readonly reason: string;
       readonly maxLen: number;
       readonly controllerId: number;
       readonly table: number;
       readonly cookie: bigint;
+      /** What the pipeline has beside the packet: the words of a flow before PACKET_WORDS_AT. */
+      readonly metadata: FlowWords;
       /** What the flow gives the controller along. */
       readonly userdata?: Uint8Array;
       /** The controller is to take the packet up again; it goes nowhere by itself. */

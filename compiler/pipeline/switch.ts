@@ -54,7 +54,13 @@ export type FailMode = "standalone" | "secure";
 export const N_TABLES = 254;
 
 /** Why a rule left its table; OpenFlow's flow-removed reasons. */
-export type RemovalReason = "idle_timeout" | "hard_timeout" | "delete" | "group_delete";
+export type RemovalReason = "idle_timeout" | "hard_timeout" | "delete" | "group_delete" | "meter_delete";
+
+/** What happened to a rule of the user's. */
+export type RuleEvent =
+  | { readonly kind: "added"; readonly rule: Rule }
+  | { readonly kind: "modified"; readonly rule: Rule }
+  | { readonly kind: "removed"; readonly rule: Rule; readonly reason: RemovalReason };
 
 /** Cookie of a flow that gives none. */
 const NO_COOKIE = 0xffffffffffffffffn;
@@ -97,9 +103,13 @@ export class Switch {
   readonly #journal = new RuleJournal();
   readonly #learnedCookies = new LearnedCookies();
   readonly #standalone = ruleOf(STANDALONE_FLOW, 0, true);
+  #onRule: ((event: RuleEvent) => void) | undefined;
+  /** Of a transaction: they have not happened before its end. */
+  #pendingEvents: RuleEvent[] = [];
   #changes = 0;
   #rules = 0;
   #hasController = false;
+  #missesToController = false;
 
   constructor(options: SwitchOptions = {}) {
     this.name = options.name ?? "br0";
@@ -157,6 +167,17 @@ export class Switch {
 
   // Rules
 
+  /** Has `onRule` told about what happens to rules, when it has happened for good. */
+  observe(onRule: ((event: RuleEvent) => void) | undefined): void {
+    this.#onRule = onRule;
+  }
+
+  #tell(event: RuleEvent): void {
+    if (this.#onRule === undefined || event.rule.hidden) return;
+    if (this.#journal.isOpen) this.#pendingEvents.push(event);
+    else this.#onRule(event);
+  }
+
   /** @throws {@link FlowModError} for a table that cannot be */
   checkTable(id: number): void {
     if (!Number.isInteger(id) || id < 0 || id >= N_TABLES) {
@@ -185,9 +206,9 @@ export class Switch {
     return this.#tables[id];
   }
 
-  /** The rule that handles every packet while there are no flows, in standalone mode. */
+  /** The rule that handles every packet while there are no flows and no controller to make some, in standalone mode. */
   get standaloneRule(): Rule | undefined {
-    return this.#rules === 0 && this.failMode === "standalone" ? this.#standalone : undefined;
+    return this.#rules === 0 && this.failMode === "standalone" && !this.#hasController ? this.#standalone : undefined;
   }
 
   /**
@@ -203,6 +224,7 @@ export class Switch {
     else this.#expirable.delete(replaced);
     this.#track(rule);
     this.#changes++;
+    this.#tell({ kind: replaced === undefined ? "added" : "modified", rule });
     this.#replaceLearning(replaced === undefined ? [] : [replaced], flow.actions);
     return rule;
   }
@@ -230,6 +252,7 @@ export class Switch {
       this.#expirable.delete(rule);
       const successor = table.modify(rule, flow, nowMs, options.newCookie ?? false);
       this.#track(successor);
+      this.#tell({ kind: "modified", rule: successor });
       return successor;
     });
     for (const rule of old) this.#replaceLearning([rule], flow.actions);
@@ -293,7 +316,7 @@ export class Switch {
     const rules = tables.flatMap((table) =>
       table.collect(match, options.priority ?? 0, options.strict ?? false, options),
     );
-    for (const rule of rules) this.#remove(rule);
+    for (const rule of rules) this.#remove(rule, "delete");
     return rules;
   }
 
@@ -311,7 +334,7 @@ export class Switch {
         expired.push({ rule, reason: "idle_timeout" });
       }
     }
-    for (const { rule } of expired) this.#remove(rule);
+    for (const { rule, reason } of expired) this.#remove(rule, reason);
     this.macs.expire(nowMs);
     return expired;
   }
@@ -356,7 +379,7 @@ export class Switch {
     this.#groups.delete(id);
     this.#changes++;
     const rules = [...this.rules()].filter((rule) => usesGroup(rule.actions, id));
-    for (const rule of rules) this.#remove(rule);
+    for (const rule of rules) this.#remove(rule, "group_delete");
     return rules;
   }
 
@@ -379,8 +402,12 @@ export class Switch {
     try {
       const result = run();
       this.#journal.close();
+      const events = this.#pendingEvents;
+      this.#pendingEvents = [];
+      for (const event of events) this.#tell(event);
       return result;
     } catch (error) {
+      this.#pendingEvents = [];
       this.#rollBack(this.#journal.close(), groups);
       throw error;
     }
@@ -435,7 +462,7 @@ export class Switch {
     if (!this.#meters.delete(id)) return [];
     this.#changes++;
     const rules = [...this.rules()].filter((rule) => usesMeter(rule.actions, id));
-    for (const rule of rules) this.#remove(rule);
+    for (const rule of rules) this.#remove(rule, "meter_delete");
     return rules;
   }
 
@@ -444,6 +471,17 @@ export class Switch {
   /** Whether some controller is connected: what buckets that watch the port CONTROLLER live by. */
   get hasController(): boolean {
     return this.#hasController;
+  }
+
+  /** Whether a controller gets the packets that no flow matches. */
+  get missesToController(): boolean {
+    return this.#missesToController;
+  }
+
+  setMissesToController(wanted: boolean): void {
+    if (wanted === this.#missesToController) return;
+    this.#missesToController = wanted;
+    this.#changes++;
   }
 
   setController(connected: boolean): void {
@@ -475,12 +513,13 @@ export class Switch {
     if (rule.idleTimeout > 0 || rule.hardTimeout > 0) this.#expirable.add(rule);
   }
 
-  #remove(rule: Rule): void {
+  #remove(rule: Rule, reason: RemovalReason): void {
     if (rule.removed) return;
     this.table(rule.table).remove(rule);
     this.#expirable.delete(rule);
     this.#rules--;
     this.#changes++;
+    this.#tell({ kind: "removed", rule, reason });
     this.#replaceLearning([rule], []);
   }
 

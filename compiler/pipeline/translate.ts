@@ -21,6 +21,7 @@ import { runActions } from "./xlate/actions.js";
 import { runActionSet } from "./xlate/clone.js";
 import { Context, type GroupCredit, type Trace, type XlateError } from "./xlate/context.js";
 import { finishFreezing, thaw } from "./xlate/freeze.js";
+import { missed } from "./xlate/output.js";
 import { enterPipeline } from "./xlate/table-action.js";
 
 export { MAX_DEPTH, MAX_RESUBMITS, XLATE_ERROR_TEXT } from "./xlate/context.js";
@@ -161,7 +162,9 @@ export const translate = (sw: Switch, flow: FlowWords, options: TranslateOptions
   const left = options.frozen === undefined ? NOTHING : thaw(ctx, options.frozen);
   if (options.actions === undefined && left.length === 0) enterPipeline(ctx);
   if (mayReceive(ctx)) {
-    runActions(ctx, options.actions ?? (left.length > 0 ? left : (ctx.rule?.actions ?? [])), false);
+    const isMiss = options.actions === undefined && left.length === 0 && ctx.rule === undefined;
+    if (!isMiss || !missed(ctx))
+      runActions(ctx, options.actions ?? (left.length > 0 ? left : (ctx.rule?.actions ?? [])), false);
     if (ctx.error === undefined && !ctx.freezing) runActionSet(ctx);
     if (ctx.error === undefined && ctx.freezing) finishFreezing(ctx);
   }

@@ -42,6 +42,7 @@ const isSame = (a: DpAction, b: DpAction): boolean => {
         a.table === b.table &&
         a.cookie === b.cookie &&
         a.continuation === b.continuation &&
+        a.metadata.every((word, i) => word === b.metadata[i]) &&
         equalBytes(a.userdata ?? NOTHING, b.userdata ?? NOTHING)
       );
     case "push_mpls":

@@ -161,8 +161,8 @@ export const commitBundle = (ofproto: Ofproto, conn: OfConn, id: number, flags: 
       }
     }
   };
-  ofproto.changeAll(() => ofproto.bridge.sw.transaction(commit), conn);
-  for (const entry of bundle.entries) if (entry.kind === "port") applyPortMod(ofproto, entry.mod);
+  ofproto.change(() => ofproto.bridge.sw.transaction(commit), conn);
+  for (const entry of bundle.entries) if (entry.kind === "port") applyPortMod(ofproto, entry.mod, conn);
   for (const packet of packets) ofproto.bridge.sendOut(packet);
 };
 

@@ -5,7 +5,6 @@ import {
   defaultAsync,
   encodeMessage,
   MultipartWriter,
-  NO_ASYNC,
   OpenFlowError,
   PROTOCOLS,
   type AsyncConfig,
@@ -49,7 +48,7 @@ export class OfConn {
   ) {
     this.version = connection.version;
     this.minor = Math.min(connection.version - 1, 5) as MinorVersion;
-    this.async = kind === "primary" ? defaultAsync(this.minor) : NO_ASYNC;
+    this.async = defaultAsync(this.minor);
     this.missSendLen = kind === "primary" ? DEFAULT_MISS_SEND_LEN : 0;
   }
 

@@ -7,10 +7,10 @@
 import {
   decodeMessage,
   encodeError,
+  IMPLICIT_MISS,
   N_TABLES,
   OpenFlowError,
   type FragMode,
-  type Message,
   type Role,
   type TableMiss,
   type WireDescription,
@@ -26,8 +26,9 @@ import { CONNECTION_HANDLERS } from "./handlers/connection.js";
 import { FLOW_HANDLERS } from "./handlers/flows.js";
 import { GROUP_HANDLERS } from "./handlers/groups.js";
 import { PACKET_HANDLERS } from "./handlers/packets.js";
-import { PORT_HANDLERS } from "./handlers/ports.js";
+import { describePort, PORT_HANDLERS } from "./handlers/ports.js";
 import { SWITCH_HANDLERS } from "./handlers/switch.js";
+import { tellPacket, tellPort, tellRemoved } from "./news.js";
 import { OfConn, type OfConnKind } from "./ofconn.js";
 import type { Handler } from "./request.js";
 
@@ -53,6 +54,9 @@ interface TableConfig {
 
 const DEFAULT_TABLE: TableConfig = { miss: "default", eviction: false };
 
+const ACTION_REASON = 1;
+const IMPLICIT_MISS_REASON = Math.log2(IMPLICIT_MISS);
+
 /** How often bundles that were forgotten are looked for. */
 const EXPIRY_MS = 1000;
 
@@ -69,6 +73,8 @@ export class Ofproto implements Disposable {
   private readonly tables = new Map<number, TableConfig>();
   /** {@link Switch.version} that is in force for every packet. */
   private versionInForce = -1;
+  /** Who causes what happens now. */
+  private source: OfConn | undefined;
   private readonly timer: NodeJS.Timeout;
   private nErrors = 0;
 
@@ -77,6 +83,11 @@ export class Ofproto implements Disposable {
     this.log = log;
     this.datapathId = datapathId;
     this.description = description;
+    bridge.slowPath.onController = (action, packet) => tellPacket(this.conns.values(), action, packet);
+    bridge.onPort = (reason, port) => tellPort(this.conns.values(), reason, describePort(this, port), this.source);
+    bridge.sw.observe((event) => {
+      if (event.kind === "removed") tellRemoved(this.conns.values(), event.rule, event.reason);
+    });
     this.timer = setInterval(() => {
       const nowMs = monotonicMs();
       for (const conn of this.conns.values()) expireBundles(conn, nowMs);
@@ -97,6 +108,11 @@ export class Ofproto implements Disposable {
 
   get connections(): Iterable<OfConn> {
     return this.conns.values();
+  }
+
+  /** Whether anybody gets packets that flows send to controllers. */
+  get wantsPackets(): boolean {
+    return [...this.conns.values()].some((conn) => conn.wants("PACKET_IN", ACTION_REASON));
   }
 
   private onOpen(conn: OfConn): void {
@@ -120,7 +136,12 @@ export class Ofproto implements Disposable {
 
   /** To be called when it may have changed who wants packets that no flow matches. */
   missesChanged(): void {
-    // Nobody gets them yet.
+    const { sw } = this.bridge;
+    const before = sw.missesToController;
+    sw.setMissesToController(
+      [...this.conns.values()].some((conn) => conn.controllerId === 0 && conn.wants("PACKET_IN", IMPLICIT_MISS_REASON)),
+    );
+    if (sw.missesToController !== before) this.bridge.tablesChanged();
   }
 
   /** Answers one message. A promise when it takes time. */
@@ -148,18 +169,14 @@ export class Ofproto implements Disposable {
     conn.send(encodeError(name ?? "OFPBRC_EPERM", conn.version, bytes));
   }
 
-  /** Changes tables because a message says so. */
-  change(run: () => void, conn: OfConn, message: Message): void {
-    void message;
-    this.changeAll(run, conn);
-  }
-
-  changeAll(run: () => void, conn: OfConn): void {
-    void conn;
+  /** Changes tables or ports because a peer says so. */
+  change(run: () => void, conn: OfConn): void {
     const { version } = this.bridge.sw;
+    this.source = conn;
     try {
       run();
     } finally {
+      this.source = undefined;
       if (this.bridge.sw.version !== version) this.bridge.tablesChanged();
     }
   }
@@ -230,5 +247,8 @@ export class Ofproto implements Disposable {
 
   [Symbol.dispose](): void {
     clearInterval(this.timer);
+    this.bridge.slowPath.onController = () => undefined;
+    this.bridge.onPort = () => undefined;
+    this.bridge.sw.observe(undefined);
   }
 }

@@ -46,11 +46,13 @@ export class Services implements Disposable {
   }
 
   private async control(text: string): Promise<void> {
+    if (parseTarget(text).isPassive) await this.listen(text, "primary");
+    else this.connect(text);
+  }
+
+  /** Connects to a controller, and keeps connecting. @throws {@link RangeViolation} for a bad target */
+  connect(text: string): void {
     const target = parseTarget(text);
-    if (target.isPassive) {
-      await this.listen(text, "primary");
-      return;
-    }
     const { ofproto, tls, log } = this.options;
     const own = { target, clock: monotonicMs, log, ...(tls === undefined ? {} : { tls }) };
     this.controllers.push(this.scope.use(new Rconn(own, ofproto.events("primary"))));

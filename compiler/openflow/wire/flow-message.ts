@@ -10,7 +10,19 @@ import type { FlowFlag, Match } from "../types.js";
 import { decodeNxm, decodeOxm, type DecodedMatch } from "./decode-match.js";
 import type { CookieMatch } from "./encode-match.js";
 import { OpenFlowError } from "./errors.js";
-import { decodeMatch10, decodeMatch11, MATCH_10_BYTES, MATCH_11_BYTES, MATCH_TYPE_STANDARD } from "./fixed-match.js";
+import {
+  decodeMatch10,
+  decodeMatch11,
+  encodeMatch10,
+  encodeMatch11,
+  MATCH_10_BYTES,
+  MATCH_11_BYTES,
+  MATCH_TYPE_STANDARD,
+} from "./fixed-match.js";
+import { encodeNxm, encodeOxm } from "./encode-match.js";
+import { ByteReader, type ByteWriter } from "./bytes.js";
+import { putOxs, readOxs } from "./oxs.js";
+import type { MinorVersion } from "../fields.js";
 import { minorOf, type Message } from "./message.js";
 import { port16, port32 } from "./port-number.js";
 
@@ -235,8 +247,25 @@ export interface WireFlowRemoved {
   readonly bytes: bigint;
 }
 
+const decodeFlowRemoved15 = (b: Uint8Array): WireFlowRemoved => {
+  const table = b[0]!;
+  const { match, rest } = pullMatch(b.subarray(16));
+  const {
+    durationS = 0xffffffff,
+    durationNs = 0xffffffff,
+    packets = NO_COOKIE,
+    bytes = NO_COOKIE,
+  } = readOxs(new ByteReader(rest));
+  return {
+    ...{ match, reason: b[1]!, priority: read16(b, 2), idleTimeout: read16(b, 4), hardTimeout: read16(b, 6) },
+    ...(table === ALL_TABLES ? {} : { table }),
+    ...{ cookie: cookieAt(b, 8), durationS, durationNs, packets, bytes },
+  };
+};
+
 /** Reads a flow-removed message. @throws {@link OpenFlowError} */
 export const decodeFlowRemoved = ({ row, body: b }: Message): WireFlowRemoved => {
+  if (row.kind === "flow_removed_15") return decodeFlowRemoved15(b);
   const is10 = row.kind === "flow_removed_10";
   const from = is10 ? MATCH_10_BYTES : 0;
   const common = {
@@ -262,6 +291,47 @@ export const decodeFlowRemoved = ({ row, body: b }: Message): WireFlowRemoved =>
     throw new OpenFlowError("OFPBRC_BAD_LEN", "Cannot read NXT_FLOW_REMOVED: bytes follow its match");
   }
   return table === 0 ? { ...common, match } : { ...common, match, table: table - 1 };
+};
+
+/** The message in which a switch tells of a flow that is gone, by the dialect in which flows travel. */
+export const flowRemovedName = (minor: MinorVersion, isNxm: boolean): "OFPT_FLOW_REMOVED" | "NXT_FLOW_REMOVED" =>
+  minor === 0 && isNxm ? "NXT_FLOW_REMOVED" : "OFPT_FLOW_REMOVED";
+
+/** The body of the message of that name; `table` is there. */
+export const putFlowRemoved = (
+  writer: ByteWriter,
+  gone: WireFlowRemoved,
+  minor: MinorVersion,
+  isNxm: boolean,
+): void => {
+  const { match, priority, cookie, reason, table = 0, durationS, durationNs, packets, bytes } = gone;
+  const { idleTimeout, hardTimeout } = gone;
+  if (minor === 5) {
+    writer
+      .u8(table)
+      .u8(reason)
+      .u16(priority)
+      .u16(idleTimeout)
+      .u16(hardTimeout)
+      .u64(cookie)
+      .put(encodeOxm(match, minor));
+    putOxs(writer, { durationS, durationNs, packets, bytes });
+    return;
+  }
+  const isPlain = minor === 0 && !isNxm;
+  const nxm = minor === 0 && isNxm ? encodeNxm(match) : undefined;
+  if (isPlain) writer.put(encodeMatch10(match));
+  writer
+    .u64(cookie)
+    .u16(priority)
+    .u8(reason)
+    .u8(isPlain ? 0 : nxm === undefined ? table : table + 1);
+  writer.u32(durationS).u32(durationNs).u16(idleTimeout);
+  if (isPlain) writer.zeros(2);
+  else writer.u16(nxm?.length ?? hardTimeout);
+  writer.u64(packets).u64(bytes);
+  if (nxm !== undefined) writer.put(nxm.bytes);
+  else if (!isPlain) writer.put(minor === 1 ? encodeMatch11(match) : encodeOxm(match, minor));
 };
 
 /** Which flows statistics are asked of. */

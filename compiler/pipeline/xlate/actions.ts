@@ -8,7 +8,7 @@ import type { Step } from "../frozen.js";
 import type { Context } from "./context.js";
 import { runGroup } from "./group.js";
 import { checkPktLarger, clone } from "./clone.js";
-import { decTtl, output, outputTruncated, toController } from "./output.js";
+import { decTtl, missed, output, outputTruncated, toController } from "./output.js";
 import { decap, decNshTtl, encap } from "./encap.js";
 import { freezeForMpls, freezeSteps, isFirstFrozen, triggerFreeze } from "./freeze.js";
 import { finTimeout, learn } from "./learn.js";
@@ -207,7 +207,7 @@ const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
     writeActions(ctx, actions);
     ctx.trace?.actionSet(ctx.actionSet, "is");
   },
-  goto_table: (ctx, { table }) => tableAction(ctx, ctx.inPort, table),
+  goto_table: (ctx, { table }) => tableAction(ctx, ctx.inPort, table, missed),
 };
 
 /** Actions inside which a translation broken off has kept all that is left of them. */

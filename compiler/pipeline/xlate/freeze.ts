@@ -67,6 +67,7 @@ export const finishFreezing = (ctx: Context): void => {
       controllerId: id,
       table: ctx.table,
       cookie: ctx.cookie,
+      metadata: ctx.flow.slice(0, PACKET_WORDS_AT),
       ...(userdata === undefined ? {} : { userdata }),
       continuation: true,
     });

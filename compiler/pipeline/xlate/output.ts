@@ -1,6 +1,6 @@
 // Sending a packet: to one port, to all, to the controller.
 
-import { set } from "../../openflow/flow.js";
+import { PACKET_WORDS_AT, set } from "../../openflow/flow.js";
 import { ETH_TYPE } from "../../packet/headers.js";
 import { portToText } from "../../openflow/ports.js";
 import { PORT } from "../../openflow/types.js";
@@ -59,8 +59,16 @@ export const toController = (
     controllerId,
     table: ctx.table,
     cookie: ctx.cookie,
+    metadata: ctx.flow.slice(0, PACKET_WORDS_AT),
     ...(userdata === undefined ? {} : { userdata }),
   });
+};
+
+/** A packet that no flow matches goes to the controllers that want it, and nowhere else. @returns whether one does */
+export const missed = (ctx: Context): boolean => {
+  if (!ctx.sw.missesToController || ctx.port(ctx.inPort)?.config.noPacketIn === true) return false;
+  toController(ctx, MAX_CONTROLLER_BYTES, "implicit_miss", 0);
+  return true;
 };
 
 /** `output` to a port, real or reserved. `lookUp` looks a table up from its beginning, for OFPP_TABLE. */

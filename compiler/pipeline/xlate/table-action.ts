@@ -58,8 +58,12 @@ export const checkResources = (ctx: Context): boolean => {
   return false;
 };
 
-/** `resubmit`, `goto_table`, output to TABLE: looks `table` up and carries out what it says, then comes back. */
-export const tableAction = (ctx: Context, inPort: number, table: number): void => {
+/**
+ * `resubmit`, `goto_table`, output to TABLE: looks `table` up and carries out what it says, then comes back.
+ *
+ * @param onMiss - what to do when nothing matches, and whether it was done; default: nothing
+ */
+export const tableAction = (ctx: Context, inPort: number, table: number, onMiss?: (ctx: Context) => boolean): void => {
   if (ctx.wasMpls) {
     // Rules may match what was behind the labels.
     triggerFreeze(ctx);
@@ -74,7 +78,7 @@ export const tableAction = (ctx: Context, inPort: number, table: number): void =
   ctx.resubmits++;
   ctx.depth += deepens;
   enter(ctx, rule);
-  ctx.run(ctx, rule?.actions ?? [], false);
+  if (rule !== undefined || onMiss?.(ctx) !== true) ctx.run(ctx, rule?.actions ?? [], false);
   ctx.depth -= deepens;
   ctx.trace?.end();
   ctx.table = oldTable;

@@ -77,7 +77,7 @@ export const readFlowMod = (conn: OfConn, message: Message): FlowMod => {
 
 const flowMod: Handler = ({ ofproto, conn, message }) => {
   conn.requireChanges();
-  ofproto.change(() => void applyFlowMod(ofproto.bridge.sw, readFlowMod(conn, message), monotonicMs()), conn, message);
+  ofproto.change(() => void applyFlowMod(ofproto.bridge.sw, readFlowMod(conn, message), monotonicMs()), conn);
 };
 
 /** The rules that a request for statistics is about. */

@@ -42,7 +42,7 @@ const groupMod: Handler = ({ ofproto, conn, message }) => {
   conn.requireChanges();
   const mod = decodeGroupMod(message);
   checkGroupMod(mod);
-  ofproto.change(() => applyGroupMod(ofproto.bridge.sw, mod, monotonicMs()), conn, message);
+  ofproto.change(() => applyGroupMod(ofproto.bridge.sw, mod, monotonicMs()), conn);
 };
 
 /** Groups by number: one, or all. */
@@ -112,7 +112,7 @@ const meterMod: Handler = ({ ofproto, conn, message }) => {
     if (bands.length > MAX_BANDS)
       throw new OpenFlowError("OFPMMFC_OUT_OF_BANDS", `Cannot ${mod.command} a meter of ${bands.length} bands`);
   }
-  ofproto.change(() => applyMeterMod(ofproto.bridge.sw, mod, monotonicMs()), conn, message);
+  ofproto.change(() => applyMeterMod(ofproto.bridge.sw, mod, monotonicMs()), conn);
 };
 
 /** @throws {@link OpenFlowError} for one meter that is not there */

@@ -97,16 +97,16 @@ export const checkPortMod = (ofproto: Ofproto, { port: number, mac }: WirePortMo
   return port;
 };
 
-export const applyPortMod = (ofproto: Ofproto, mod: WirePortMod): void => {
+export const applyPortMod = (ofproto: Ofproto, mod: WirePortMod, conn: OfConn): void => {
   checkPortMod(ofproto, mod);
   const changed = CONFIG_FLAGS.filter((flag) => (mod.mask & PORT_CONFIG[flag]) !== 0);
   const config = Object.fromEntries(changed.map((flag) => [flag, (mod.config & PORT_CONFIG[flag]) !== 0]));
-  ofproto.bridge.configurePort(mod.port, config);
+  ofproto.change(() => ofproto.bridge.configurePort(mod.port, config), conn);
 };
 
 const portMod: Handler = ({ ofproto, conn, message }) => {
   conn.requireChanges();
-  applyPortMod(ofproto, decodePortMod(message));
+  applyPortMod(ofproto, decodePortMod(message), conn);
 };
 
 const QUEUE_ALL = 0xffffffff;

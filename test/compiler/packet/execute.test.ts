@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import {
+  PACKET_WORDS_AT,
   completeChecksum,
   crc32c,
   type DpAction,
@@ -191,6 +192,7 @@ describe("Executor.execute()", () => {
       controllerId: 0,
       table: 3,
       cookie: 5n,
+      metadata: new Uint32Array(PACKET_WORDS_AT),
     };
     const seen: unknown[] = [];
     new Executor().execute(packet, [set("eth_src", new Uint8Array(6)), action], {

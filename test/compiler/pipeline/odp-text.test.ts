@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import {
+  PACKET_WORDS_AT,
   carrierOf,
   extract,
   formatOdpActions,
@@ -23,7 +24,10 @@ const put = (target: SetAction["target"], hex: string, family: SetAction["family
   proto,
 });
 const out = (port: number): DpAction => ({ kind: "output", port });
-const copy: DpAction = { kind: "controller", reason: "action", maxLen: 128, controllerId: 0, table: 0, cookie: 5n };
+const copy: DpAction = {
+  ...{ kind: "controller", reason: "action", maxLen: 128, controllerId: 0, table: 0, cookie: 5n },
+  metadata: new Uint32Array(PACKET_WORDS_AT),
+};
 
 describe("formatOdpActions()", () => {
   const rows: readonly (readonly [string, readonly DpAction[]])[] = [

@@ -1,0 +1,176 @@
+// What controllers hear unasked: the same text in `ovs-ofctl monitor` as from Open vSwitch; and a stock controller that makes
+// a learning switch of us.
+
+import assert from "node:assert/strict";
+import { spawn, type ChildProcess } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { toHex } from "ebpf-assembler";
+import { Ovs } from "../../support/ovs.js";
+import { skip } from "../../support/skip.js";
+import { eventually, frame, Lab } from "../lab.js";
+import { ofctl, OfprotoLab, socketOf } from "./lab.js";
+
+const HOST_1 = "02:00:00:00:00:01";
+const HOST_2 = "02:00:00:00:00:02";
+
+/** `ovs-ofctl monitor` while it runs. */
+class Monitor implements Disposable {
+  private text = "";
+  private readonly child: ChildProcess;
+
+  /** @param dir - for its control socket */
+  constructor(dir: string, version: string, args: readonly string[]) {
+    this.child = spawn("ovs-ofctl", ["-O", version, "monitor", ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, OVS_RUNDIR: dir },
+    });
+    for (const stream of [this.child.stdout, this.child.stderr])
+      stream?.setEncoding("utf8").on("data", (part: string) => (this.text += part));
+  }
+
+  /** What it has printed, without what differs from one switch to another. */
+  get said(): string {
+    return this.text
+      .replace(/^\d{4}-\d\d-\d\dT.*\|.*\n/gm, "")
+      .replace(/duration[0-9.]+s/g, "durationD")
+      .replace(/addr:[0-9a-f:]+/g, "addr:X")
+      .replace(/(pkts|bytes)\d+/g, "$1N");
+  }
+
+  [Symbol.dispose](): void {
+    this.child.kill("SIGKILL");
+  }
+}
+
+const FLOWS = [
+  "table=0,priority=10,dl_type=0x88b5,in_port=1,actions=load:0x7->NXM_NX_REG3[],set_field:5->metadata,resubmit(,1)",
+  "table=1,cookie=0x99,priority=10,actions=controller(reason=action,max_len=65535),2",
+  "table=0,priority=20,dl_type=0x88b6,actions=controller(userdata=01.02.03),3",
+  "table=0,priority=30,dl_type=0x88b7,actions=goto_table:9",
+  "table=0,priority=0,actions=CONTROLLER:65535",
+  "table=5,send_flow_rem,cookie=0x5,priority=44,ip,actions=drop",
+];
+
+describe("runtime/ofproto: news", function () {
+  this.timeout(120_000);
+  let ovs: Ovs;
+  let own: OfprotoLab;
+  let host: ReturnType<Lab["sender"]>;
+
+  before(async () => {
+    ovs = await Ovs.start({ ports: 3 });
+    own = await OfprotoLab.open(3);
+    host = own.lab.sender(1);
+  });
+  after(async () => {
+    host?.sender[Symbol.dispose]();
+    await own?.[Symbol.asyncDispose]();
+    await ovs?.stop();
+  });
+
+  const receive = async (packet: Uint8Array): Promise<void> => {
+    await ovs.receive(1, toHex(packet));
+    host.sender.queue(host.ifindex, packet);
+    host.sender.flush();
+  };
+
+  const both = async (version: string, args: readonly string[], input = ""): Promise<void> => {
+    for (const socket of [socketOf(ovs), own.socket]) {
+      const { code, text } = await ofctl(
+        version,
+        args.map((arg) => (arg === "@" ? socket : arg)),
+        input,
+      );
+      assert.equal(code, 0, text);
+    }
+  };
+
+  for (const [version, format] of [
+    ["OpenFlow10", "standard"],
+    ["OpenFlow10", "nxt_packet_in"],
+    ["OpenFlow11", "standard"],
+    ["OpenFlow12", "standard"],
+    ["OpenFlow13", "standard"],
+    ["OpenFlow13", "nxt_packet_in2"],
+    ["OpenFlow14", "nxt_packet_in"],
+    ["OpenFlow15", "standard"],
+    ["OpenFlow15", "nxt_packet_in2"],
+  ] as const) {
+    it(`ovs-ofctl monitor -P ${format} shows in ${version} the packets, ports and flows that Open vSwitch shows`, async () => {
+      const flows = FLOWS.filter((flow) => version !== "OpenFlow10" || !flow.includes("goto_table")).join("\n");
+      await both("OpenFlow10,OpenFlow13", ["add-flows", "@", "-"], `${flows}\n`);
+      using theirs = new Monitor(ovs.dir, version, [socketOf(ovs), "65534", "-P", format]);
+      using ours = new Monitor(ovs.dir, version, [own.socket, "65534", "-P", format]);
+      const wants = async (count: number, what: string): Promise<void> => {
+        const all = (monitor: Monitor): boolean => monitor.said.split("(xid=0x0)").length > count;
+        await eventually(() => all(theirs) && all(ours));
+        assert.equal(ours.said, theirs.said, what);
+      };
+      await eventually(() => own.ofproto.wantsPackets);
+      for (let i = 0; i < 20; i++) await ovs.appctl("version");
+      await receive(frame(HOST_1, HOST_2, 64, 0x88b5));
+      await wants(1, "a packet with metadata");
+      await receive(frame(HOST_1, HOST_2, 64, 0x88b6));
+      await wants(2, "a packet with userdata");
+      await receive(frame(HOST_1, HOST_2, 64, 0x88b9));
+      await wants(3, "a miss by a flow");
+      await both(version, ["mod-port", "@", "3", "no-flood"]);
+      await both(version, ["mod-port", "@", "3", "flood"]);
+      await both(version, ["del-flows", "@", "table=5"]);
+      await wants(4, "a flow that is gone");
+      await both("OpenFlow13", ["del-flows", "@"]);
+    });
+  }
+
+  it("a packet that no flow matches goes to controllers of OpenFlow 1.0 to 1.2, and not of later versions", async () => {
+    for (const [version, comes] of [
+      ["OpenFlow12", true],
+      ["OpenFlow13", false],
+    ] as const) {
+      await both("OpenFlow13", ["del-flows", "@"]);
+      using theirs = new Monitor(ovs.dir, version, [socketOf(ovs), "65534"]);
+      using ours = new Monitor(ovs.dir, version, [own.socket, "65534"]);
+      if (comes) await eventually(() => own.bridge.sw.missesToController);
+      else await eventually(() => own.ofproto.wantsPackets);
+      for (let i = 0; i < 20; i++) await ovs.appctl("version");
+      await receive(frame(HOST_1, HOST_2, 64, 0x88c0));
+      await eventually(() => ours.said.includes("PACKET_IN") && theirs.said.includes("PACKET_IN"), comes ? 5000 : 300);
+      assert.equal(ours.said.includes("PACKET_IN"), comes);
+      assert.equal(ours.said, theirs.said);
+    }
+  });
+
+  it("ovs-testcontroller makes a learning switch of it: all hosts ping all", async function () {
+    const path = ["/usr/bin", ...(process.env["PATH"] ?? "").split(":")].find((dir) =>
+      existsSync(join(dir, "ovs-testcontroller")),
+    );
+    if (path === undefined) skip(this, "needs the Debian package openvswitch-testcontroller");
+    await using switched = await OfprotoLab.open(3, { failMode: "secure", controllers: [] });
+    const socket = join(switched.dir, "controller");
+    const controller = spawn(join(path!, "ovs-testcontroller"), [`punix:${socket}`], {
+      stdio: "ignore",
+      env: { ...process.env, OVS_RUNDIR: switched.dir, OVS_LOGDIR: switched.dir },
+    });
+    try {
+      await eventually(() => existsSync(socket));
+      switched.services.connect(`unix:${socket}`);
+      assert.ok(await eventually(() => switched.bridge.sw.hasController), "connected");
+      for (const [from, to] of [
+        [1, 2],
+        [1, 3],
+        [2, 1],
+        [2, 3],
+        [3, 1],
+        [3, 2],
+      ] as const) {
+        const { stdout } = await switched.lab.run(from, `ping -c 3 -i 0.2 -W 2 ${Lab.ip(to)}`);
+        assert.match(stdout, / [23] received/, `host ${from} to host ${to}: ${stdout}`);
+      }
+      const flows = (await ofctl("OpenFlow10", ["dump-flows", switched.socket])).text;
+      assert.match(flows, /n_packets=\d+.*idle_timeout=60/, "the controller made flows");
+    } finally {
+      controller.kill("SIGKILL");
+    }
+  });
+});
