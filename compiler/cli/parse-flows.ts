@@ -38,6 +38,7 @@ export const addParseFlows = (program: Command, io: Io): void => {
     .command("parse-flows")
     .description("check flows and print each as ovs-ofctl parse-flow does")
     .argument("<flows>", "file in the syntax of ovs-ofctl add-flows, - for standard input")
+    .option("--commands", "lines may begin with a command (add, modify, delete, ...), as for ovs-ofctl add-flows")
     .option("--keep-going", "print !MESSAGE in the place of a wrong line and go on")
     .option(
       "-O, --protocols <versions>",
@@ -45,9 +46,12 @@ export const addParseFlows = (program: Command, io: Io): void => {
       parseProtocols,
     )
     .option("-j, --json", "print one JSON object per flow")
-    .action((flows: string, options: ParseLinesOptions) => {
+    .action((flows: string, options: ParseLinesOptions & { readonly commands?: boolean }) => {
       runCommand(io, options.json === true, () => {
-        const results = parseFlowLines(io.readText(flows), { file: fileName(flows) });
+        const results = parseFlowLines(io.readText(flows), {
+          file: fileName(flows),
+          commands: options.commands === true,
+        });
         printLines(io, results, (mod) => show(mod, options.protocols), options);
       });
     });

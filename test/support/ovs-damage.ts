@@ -1,7 +1,22 @@
 // Packets that OVS 3.1's user-space datapath damages when it rewrites a field, where ofxdp does not (the list at the
 // head of compiler/packet/set-field.ts). Differential tests leave them out.
 
-import { ETH_TYPE, HEADERS, IP_PROTO, type Layers, NW_FRAG, type SetTarget } from "#compiler";
+import {
+  ETH_TYPE,
+  Executor,
+  extract,
+  HEADERS,
+  IP_PROTO,
+  type DpAction,
+  type Layers,
+  newFlow,
+  newLayers,
+  NW_FRAG,
+  type SetTarget,
+  type Switch,
+  translate,
+  type TranslateOptions,
+} from "#compiler";
 import { internetChecksum, pseudoHeader } from "./packet-builder.js";
 
 const read16 = (b: Uint8Array, at: number): number => (b[at]! << 8) | b[at + 1]!;
@@ -52,15 +67,26 @@ const arp: Rule = (_, layers) => !layers.complete;
 
 const icmp: Rule = (_, layers) => (layers.frag & NW_FRAG.LATER) !== 0;
 
-type Family = "arp" | "ipv4" | "ipv6";
+/** OVS parses the whole byte of the metadata type, and writes by the four bits of it that are the type. */
+const nsh: Rule = (packet, layers) => {
+  const mdtype = packet[layers.l3 + 2]!;
+  return mdtype !== 1 && (mdtype & 0x0f) === 1;
+};
+
+type Family = "arp" | "ipv4" | "ipv6" | "nsh";
 
 const FAMILY: Readonly<Record<number, Family>> = {
   [ETH_TYPE.ARP]: "arp",
   [ETH_TYPE.IPV4]: "ipv4",
   [ETH_TYPE.IPV6]: "ipv6",
+  [ETH_TYPE.NSH]: "nsh",
 };
 
 const RULES: Readonly<Record<Family, Partial<Record<SetTarget, Rule>>>> = {
+  nsh: {
+    ...{ nsh_flags: nsh, nsh_ttl: nsh, nsh_spi: nsh, nsh_si: nsh },
+    ...{ nsh_c1: nsh, nsh_c2: nsh, nsh_c3: nsh, nsh_c4: nsh },
+  },
   arp: { arp_op: arp, arp_spa: arp, arp_tpa: arp, arp_sha: arp, arp_tha: arp },
   ipv4: { nw_src: ipv4Address, nw_dst: ipv4Address, icmp_type: icmp, icmp_code: icmp },
   ipv6: {
@@ -77,8 +103,36 @@ const RULES: Readonly<Record<Family, Partial<Record<SetTarget, Rule>>>> = {
 /** Whether OVS 3.1 damages this packet when it sets one of `targets`; by default, any. */
 export const isDamagedByOvs = (packet: Uint8Array, layers: Layers, targets?: readonly SetTarget[]): boolean => {
   const family = FAMILY[layers.dlType];
-  if (family === undefined || (family !== "arp" && layers.l4 < 0)) return false;
+  if (family === undefined || ((family === "ipv4" || family === "ipv6") && layers.l4 < 0)) return false;
   const rules = RULES[family];
   const asked = targets ?? (Object.keys(rules) as SetTarget[]);
   return asked.some((target) => rules[target]?.(packet, layers) ?? false);
+};
+
+const targetsOf = (actions: readonly DpAction[]): SetTarget[] =>
+  actions.flatMap((action) => (action.kind === "set" ? [action.target] : []));
+
+const NOWHERE = { output: (): void => undefined, controller: (): void => undefined };
+
+/** Whether OVS would damage a packet on the way that it takes through `sw` now, or what becomes of it where it recirculates. */
+export const isDamagedOnItsWay = (
+  sw: Switch,
+  inPort: number,
+  packet: Uint8Array,
+  options: TranslateOptions = {},
+  packetType = 0,
+  passes = 6,
+): boolean => {
+  const flow = newFlow();
+  const layers = newLayers();
+  extract(packet, packet.length, inPort, flow, layers, packetType);
+  const { actions } = translate(sw, flow, options);
+  const targets = targetsOf(actions);
+  // The checksum that follows an address or a port is damaged like the address.
+  if (targets.length > 0 && isDamagedByOvs(packet, layers, targets)) return true;
+  if (passes === 0) return false;
+  const again = new Executor().execute(packet, actions, NOWHERE, layers, packetType);
+  return again.some((each) =>
+    isDamagedOnItsWay(sw, inPort, each.packet, { frozen: each.frozen }, each.packetType, passes - 1),
+  );
 };

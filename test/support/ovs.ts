@@ -211,8 +211,19 @@ export class Ovs implements Disposable, AsyncDisposable {
   }
 
   /** Runs a unixctl command of ovs-vswitchd, as `ovs-appctl` does. */
-  appctl(command: string, ...args: readonly string[]): Promise<string> {
-    return this.unixctl.call(command, args);
+  async appctl(command: string, ...args: readonly string[]): Promise<string> {
+    try {
+      return await this.unixctl.call(command, args);
+    } catch (error) {
+      const lastWords = this.#lastWords();
+      throw lastWords === undefined ? error : new OvsError(command, lastWords);
+    }
+  }
+
+  /** Why the daemon died, if it did and said so. */
+  #lastWords(): string | undefined {
+    const log = readFileSync(join(this.dir, "ovs-vswitchd.log"), "utf8");
+    return log.split("\n").findLast((line) => line.includes("|EMER|"));
   }
 
   /**

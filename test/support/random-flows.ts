@@ -13,6 +13,13 @@ export interface RandomFlowOptions {
   readonly nActions?: number;
   /** Whether the NORMAL action (MAC learning) may occur. Default: true. */
   readonly normal?: boolean;
+  /**
+   * What recirculates may occur: labels and service headers popped. Then there are no action sets, and no lists inside lists
+   * that go on to tables: OVS 3.1 dies of either. Default: false.
+   */
+  readonly recirculates?: boolean;
+  /** Whether learn actions may occur. Default: false. */
+  readonly learns?: boolean;
   /** Whether controller actions may occur. Default: true. */
   readonly controller?: boolean;
 }
@@ -24,7 +31,7 @@ export interface RandomTableOptions extends RandomFlowOptions {
 
 /** What is known of the packets that a match lets through: it decides which fields can be set. */
 interface Facts {
-  type: "any" | "ip" | "ipv6" | "arp" | "other";
+  type: "any" | "ip" | "ipv6" | "arp" | "mpls" | "nsh" | "other";
   proto: "any" | "tcp" | "udp" | "sctp" | "icmp" | "icmp6" | "nd_solicit" | "nd_advert";
   later: boolean;
   /** Number of VLAN tags known to be there. */
@@ -142,6 +149,28 @@ const matchArp = (r: Random, words: string[]): void => {
     );
 };
 
+const matchMpls = (r: Random, facts: Facts, words: string[]): void => {
+  facts.type = "mpls";
+  words.unshift(r.pick(["mpls", "mpls", "mplsm"]));
+  if (r.oneIn(3)) words.push(`mpls_label=${r.pick([0, 16])}`);
+  if (r.oneIn(4)) words.push(`mpls_tc=${r.below(8)}`);
+  if (r.oneIn(3)) words.push(`mpls_bos=${r.below(2)}`);
+  if (r.oneIn(4)) words.push(`mpls_ttl=${r.pick([1, 64])}`);
+};
+
+const matchNsh = (r: Random, facts: Facts, words: string[]): void => {
+  facts.type = "nsh";
+  words.push("dl_type=0x894f");
+  if (r.oneIn(3)) words.push(`nsh_np=${r.between(1, 5)}`);
+  if (r.oneIn(4)) words.push(`nsh_mdtype=${r.pick([1, 2])}`);
+  if (r.oneIn(4)) words.push(`nsh_ttl=${r.pick([1, 63])}`);
+};
+
+const matchOther = (r: Random, facts: Facts, words: string[]): void => {
+  facts.type = "other";
+  words.push(`dl_type=${r.pick(["0x88cc", "0x88b5"])}`);
+};
+
 const matchMetadata = (r: Random, words: string[]): void => {
   if (r.oneIn(6))
     words.push(`metadata=${r.pick(["0", "1", "0x2/0x3", "0x100000000", "0xff00000000000000/0xff00000000000000"])}`);
@@ -149,7 +178,7 @@ const matchMetadata = (r: Random, words: string[]): void => {
 };
 
 /** Words of a match, and what is known of the packets behind it. */
-const randomMatch = (r: Random, ports: readonly number[]): { words: string[]; facts: Facts } => {
+const randomMatch = (r: Random, ports: readonly number[], hasShims = false): { words: string[]; facts: Facts } => {
   const facts: Facts = { type: "any", proto: "any", later: false, tags: 0 };
   const words: string[] = [];
   if (r.oneIn(2)) words.push(`in_port=${r.pick(ports)}`);
@@ -158,7 +187,8 @@ const randomMatch = (r: Random, ports: readonly number[]): { words: string[]; fa
   if (r.oneIn(4)) words.push(`${r.pick(["dl_src", "eth_src"])}=${masked(r, mac(r), masks)}`);
   if (r.oneIn(3)) words.push(`${r.pick(["dl_dst", "eth_dst"])}=${masked(r, mac(r), masks)}`);
   if (r.oneIn(4)) matchVlan(r, facts, words);
-  switch (r.below(8)) {
+  // Of tables that are to recirculate, every other flow is for what can.
+  switch (hasShims && r.oneIn(2) ? 6 : r.below(8)) {
     case 0:
     case 1:
     case 2:
@@ -182,10 +212,7 @@ const randomMatch = (r: Random, ports: readonly number[]): { words: string[]; fa
       matchArp(r, words);
       break;
     case 6:
-      if (r.oneIn(3)) {
-        facts.type = "other";
-        words.push(`dl_type=${r.pick(["0x88cc", "0x88b5"])}`);
-      }
+      r.pick([matchMpls, hasShims ? matchMpls : matchNsh, matchNsh, matchOther, () => undefined])(r, facts, words);
       break;
     default:
       break;
@@ -218,6 +245,13 @@ const settable = (r: Random, facts: Facts): string[] => {
     ...(nd ? [`${r.pick(POOLS.ipv6s)}->nd_target`] : []),
     ...(facts.proto === "nd_solicit" ? [`${mac(r)}->nd_sll`] : []),
     ...(facts.proto === "nd_advert" ? [`${mac(r)}->nd_tll`] : []),
+    // Nothing that could make an entry 0: OVS 3.1 miscounts it and dies.
+    ...(facts.type === "mpls"
+      ? [`${r.pick([5, 16])}->mpls_label`, `${r.between(1, 7)}->mpls_tc`, `${r.pick([1, 64])}->mpls_ttl`]
+      : []),
+    ...(facts.type === "nsh"
+      ? [`${r.below(4)}->nsh_flags`, `${r.pick([1, 63])}->nsh_ttl`, `${r.below(9)}->nsh_si`, `${hex(r.u32())}->nsh_c2`]
+      : []),
     ...(facts.type === "arp"
       ? [
           `${r.pick([1, 2])}->arp_op`,
@@ -245,8 +279,20 @@ const modifications = (r: Random, facts: Facts): string[] => {
     ...(ip ? [`mod_nw_tos:${4 * r.below(64)}`, `mod_nw_ecn:${r.below(4)}`, `mod_nw_ttl:${r.pick([1, 2, 64])}`] : []),
     ...(ip ? ["dec_ttl", "dec_ttl"] : []),
     ...(ports ? [`mod_tp_src:${r.pick(POOLS.l4ports)}`, `mod_tp_dst:${r.pick(POOLS.l4ports)}`] : []),
+    ...(r.oneIn(4) ? [`push_mpls:${r.pick(["0x8847", "0x8848"])}`] : []),
+    ...(facts.type === "mpls" ? ["dec_mpls_ttl", `set_mpls_ttl(${r.pick([1, 9])})`, "push_mpls:0x8847"] : []),
+    ...(facts.type === "nsh" ? ["dec_nsh_ttl"] : []),
+    ...(r.oneIn(12)
+      ? [r.pick(["encap(nsh(md_type=1)),encap(ethernet)", "encap(nsh),set_field:5->nsh_si,encap(ethernet)"])]
+      : []),
   ];
 };
+
+/** Takes labels off; what was behind them must be parsed before anything is done with it. */
+const pops = (r: Random, facts: Facts): string[] =>
+  facts.type === "mpls"
+    ? [`pop_mpls:${r.pick(["0x0800", "0x0800", "0x86dd", "0x8847"])}`, "debug_recirc"]
+    : ["debug_recirc"];
 
 const registers = (r: Random, facts: Facts): string[] => [
   `load:${hex(r.below(256))}->NXM_NX_REG${r.below(4)}[0..7]`,
@@ -276,7 +322,7 @@ const outputs = (r: Random, options: RandomFlowOptions, ports: readonly number[]
 ];
 
 /** Actions that copy, choose, remember or stop. */
-const steering = (r: Random, ports: readonly number[]): string[] => [
+const steering = (r: Random, options: RandomFlowOptions, ports: readonly number[]): string[] => [
   `push:${r.pick(["NXM_OF_ETH_SRC[]", "NXM_NX_REG0[]", "NXM_OF_IN_PORT[]"])}`,
   `pop:${r.pick(["NXM_OF_ETH_DST[]", "NXM_NX_REG1[]", "NXM_NX_REG0[3..9]"])}`,
   `multipath(${r.pick(["symmetric_l4", "eth_src", "nw_dst"])},${r.below(99)},${r.pick(["hrw", "modulo_n"])},4,0,NXM_NX_REG1[0..2])`,
@@ -285,11 +331,25 @@ const steering = (r: Random, ports: readonly number[]): string[] => [
   `output(port=${r.pick(ports)},max_len=${r.between(14, 100)})`,
   `clone(output:${r.pick(ports)},mod_dl_src:00:00:00:00:00:0${r.below(9)},output:${r.pick(ports)})`,
   r.pick(["exit", "note:01.02.03.04.05.06", "note:00.00.00.00.00.01"]),
+  ...(options.recirculates === true
+    ? []
+    : [`check_pkt_larger(${r.between(60, 120)})->NXM_NX_REG${r.below(3)}[${r.below(4)}]`]),
 ];
 
-/** Keeps the number of tags known up to date, as OVS does when it checks the actions that follow. */
-const noteTags = (facts: Facts, action: string): void => {
-  if (action.startsWith("push_vlan")) facts.tags++;
+/** Flows of table 250 learned from packets, and going there. */
+const learning = (r: Random): string[] => [
+  `learn(table=250,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[]),resubmit(,250)`,
+  `learn(table=250,priority=${r.below(3)},limit=${r.pick([0, 3])},NXM_OF_IN_PORT[],load:${r.below(9)}->NXM_NX_REG0[0..7],output:NXM_OF_IN_PORT[])`,
+  "learn(table=250,NXM_OF_ETH_SRC[0..7]=NXM_OF_ETH_DST[0..7],load:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[]),resubmit(,250)",
+];
+
+/** Keeps what is known up to date, as OVS does when it checks the actions that follow. */
+const noteEffect = (facts: Facts, action: string): void => {
+  const popped = /^pop_mpls:(.*)/.exec(action)?.[1];
+  if (/^encap/.test(action)) Object.assign(facts, { type: "nsh", proto: "any", tags: 0 });
+  else if (action.startsWith("push_mpls")) Object.assign(facts, { type: "mpls", proto: "any" });
+  else if (popped !== undefined) facts.type = popped === "0x0800" ? "ip" : popped === "0x86dd" ? "ipv6" : "mpls";
+  else if (action.startsWith("push_vlan")) facts.tags++;
   else if (/^(strip|pop)_vlan/.test(action)) facts.tags--;
   else if (action.startsWith("mod_vlan")) facts.tags = Math.max(facts.tags, 1);
 };
@@ -309,10 +369,12 @@ const applied = (
       () => modifications(r, facts),
       () => settable(r, facts).map((set) => `set_field:${set}`),
       () => registers(r, facts),
-      ...(r.oneIn(14) ? [() => steering(r, ports)] : []),
+      ...(r.oneIn(14) ? [() => steering(r, options, ports)] : []),
+      ...(options.recirculates === true && (facts.type === "mpls" || r.oneIn(9)) ? [() => pops(r, facts)] : []),
+      ...(options.learns === true && r.oneIn(6) ? [() => learning(r)] : []),
     ];
     const action = r.pick(r.pick(kinds)());
-    noteTags(facts, action);
+    noteEffect(facts, action);
     actions.push(action);
   }
   return actions;
@@ -328,10 +390,11 @@ const instructions = (
 ): string[] => {
   const set = { ...facts };
   const written = (): string[] => applied(r, set, { ...options, controller: false }, ports, r.between(1, 3));
-  const forbidden = /^(move|load|resubmit|push:|pop:|multipath|bundle|output:NXM|output\(|clone|exit|note)/;
+  const forbidden =
+    /^(move|load|resubmit|push:|pop:|multipath|bundle|output:NXM|output\(|clone|exit|note|check|learn|encap|debug)/;
   return [
     ...(r.oneIn(12) ? ["clear_actions"] : []),
-    ...(r.oneIn(6)
+    ...(r.oneIn(6) && options.recirculates !== true
       ? [
           `write_actions(${
             written()
@@ -352,7 +415,7 @@ const instructions = (
  */
 export const randomFlow = (r: Random, table: number, nTables: number, options: RandomFlowOptions = {}): string => {
   const ports = options.ports ?? POOLS.ports;
-  const { words, facts } = randomMatch(r, ports);
+  const { words, facts } = randomMatch(r, ports, options.recirculates);
   const next = Array.from({ length: nTables - table - 1 }, (_, i) => table + 1 + i);
   const actions = applied(r, facts, options, ports, r.below((options.nActions ?? 4) + 1));
   if (next.length > 0 && r.oneIn(5)) {
@@ -362,6 +425,22 @@ export const randomFlow = (r: Random, table: number, nTables: number, options: R
   const list = actions.length === 0 ? "drop" : actions.join(",");
   const settings = [`table=${table}`, `priority=${r.pick([1, 10, 10, 100, 100, 1000, 32768])}`];
   return `${[...settings, ...words].join(",")},actions=${list}`;
+};
+
+/** Clauses of a conjunction of two or three, at a priority of their own, and what is done when all are met. */
+const randomConjunction = (r: Random, table: number, options: RandomFlowOptions): string[] => {
+  const ports = options.ports ?? POOLS.ports;
+  const n = r.between(2, 3);
+  const clauses = new Map<string, string>();
+  for (let clause = 1; clause <= n; clause++) {
+    for (let i = r.between(1, 4); i > 0; i--) {
+      const match = [`table=${table}`, "priority=50", ...randomMatch(r, ports).words].join(",");
+      clauses.set(match, `${match},actions=conjunction(7,${clause}/${n})`);
+    }
+  }
+  const facts: Facts = { type: "any", proto: "any", later: false, tags: 0 };
+  const met = applied(r, facts, options, ports, r.between(1, 3));
+  return [...clauses.values(), `table=${table},priority=50,conj_id=7,actions=${met.join(",")}`];
 };
 
 /**
@@ -381,6 +460,7 @@ export const randomTable = (r: Random, options: RandomTableOptions): string[] =>
     seen.add(key);
     flows.push(flow);
   }
+  if (r.oneIn(4)) flows.push(...randomConjunction(r, r.below(options.nTables), options));
   for (let table = 0; table < options.nTables; table++) {
     const next = table + 1 < options.nTables ? [`goto_table:${table + 1}`, `resubmit(,${table + 1})`] : [];
     const miss = r.pick([...next, ...next, `output:${r.pick(ports)}`, "FLOOD", "drop"]);

@@ -211,6 +211,7 @@ const damage = (r: Random, packet: Uint8Array): Uint8Array => {
 
 /** One packet of 14..1518 bytes. */
 export const randomPacket = (r: Random): Uint8Array => {
+  if (r.oneIn(12)) return randomShimPacket(r);
   const spec: PacketSpec = {
     dst: r.pick(POOLS.macs),
     src: r.pick(POOLS.macs),

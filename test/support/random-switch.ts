@@ -35,6 +35,8 @@ const layersOf = (flow: FlowWords): Member[][] => {
   const layers: Member[][] = [["in_port", "dl_dst", "dl_src", "vlan0_tci"], ["dl_type"]];
   if (type === 0x0800) layers.push(["nw_src", "nw_dst", "nw_tos", "nw_ttl", "nw_frag", "nw_proto"]);
   if (type === 0x86dd) layers.push(["ipv6_src", "ipv6_dst", "ipv6_label", "nw_tos", "nw_ttl", "nw_frag", "nw_proto"]);
+  if (type === 0x8847 || type === 0x8848) layers.push(["mpls_lse0", "mpls_lse1"]);
+  if (type === 0x894f) layers.push(["nsh_flags", "nsh_ttl", "nsh_mdtype", "nsh_np", "nsh_path", "nsh_c2"]);
   if (type === 0x0806) layers.push(["nw_src", "nw_dst", "nw_proto", "arp_sha", "arp_tha"]);
   const isL4 = (type === 0x0800 || type === 0x86dd) && (get(flow, "nw_frag") & 2) === 0;
   if (isL4 && (proto === 6 || proto === 17)) layers.push(["tp_src", "tp_dst"]);
@@ -98,25 +100,50 @@ const SETTABLE: readonly (readonly [FieldName, number])[] = [
   ["icmp_type", 1],
   ["icmpv6_code", 1],
   ["nd_target", 16],
+  ["mpls_label", 3],
+  ["mpls_tc", 1],
+  ["mpls_ttl", 1],
+  ["nsh_ttl", 1],
+  ["nsh_si", 1],
+  ["nsh_c3", 4],
 ];
 
+/** A value that fits the field. */
+const valueOf = (r: Random, field: FieldName, size: number): Uint8Array => {
+  const value = bytesOf(r, size);
+  const bits: Partial<Record<FieldName, number>> = { nw_tos: 0xfc, mpls_label: 0x0f, mpls_tc: 7, nsh_ttl: 0x3f };
+  value[0]! &= bits[field] ?? 0xff;
+  return value;
+};
+
+/** Labels and service headers, and what looks at the size of a packet. */
+const SHIMS: readonly ((r: Random) => Action)[] = [
+  (r) => ({ kind: "push_mpls", ethertype: r.pick([0x8847, 0x8848]) }),
+  (r) => ({ kind: "pop_mpls", ethertype: r.pick([0x0800, 0x86dd, 0x8847]) }),
+  (r) => ({ kind: "pop_mpls", ethertype: r.pick([0x0800, 0x86dd, 0x8847]) }),
+  () => ({ kind: "dec_mpls_ttl" }),
+  () => ({ kind: "dec_nsh_ttl" }),
+  () => ({ kind: "debug_recirc" }),
+  () => ({ kind: "decap" }),
+  (r) => ({ kind: "encap", packetType: r.pick([0, 0, 0x1894f, 0x18847]), properties: [] }),
+  (r) => ({ kind: "check_pkt_larger", length: r.between(40, 120), dst: { field: "reg2", lsb: r.below(8), bits: 1 } }),
+  (r) => ({ kind: "clone", actions: [{ kind: "push_mpls", ethertype: 0x8847 }, output(1 + r.below(N_PORTS))] }),
+];
+
+const output = (port: number): Action => ({ kind: "output", port, maxLen: 0 });
+
 const randomAction = (r: Random, table: number, nTables: number, withGroups: boolean): Action => {
-  const output = (port: number): Action => ({ kind: "output", port, maxLen: 0 });
   const makers: readonly (() => Action)[] = [
     () => output(1 + r.below(N_PORTS)),
     () => output(1 + r.below(N_PORTS)),
     () => output(r.pick([PORT.IN_PORT, PORT.FLOOD, PORT.ALL, PORT.NORMAL])),
     () => {
       const [field, size] = r.pick(SETTABLE);
-      const value = bytesOf(r, size);
-      if (field === "nw_tos") value[0]! &= 0xfc;
-      return { kind: "set_field", field, value };
+      return { kind: "set_field", field, value: valueOf(r, field, size) };
     },
     () => {
       const [field, size] = r.pick(SETTABLE);
-      const value = bytesOf(r, size);
-      if (field === "nw_tos") value[0]! &= 0xfc;
-      return { kind: "set_field", field, value };
+      return { kind: "set_field", field, value: valueOf(r, field, size) };
     },
     () => ({ kind: "dec_ttl", ids: [0] }),
     () => ({ kind: "push_vlan", ethertype: r.pick([0x8100, 0x88a8]) }),
@@ -128,6 +155,7 @@ const randomAction = (r: Random, table: number, nTables: number, withGroups: boo
       src: { field: "eth_src", lsb: r.below(16), bits: 16 },
       dst: { field: "eth_dst", lsb: r.below(16), bits: 16 },
     }),
+    () => r.pick(SHIMS)(r),
     () => ({ kind: "controller", maxLen: 128, reason: "action", id: 0 }),
     () => (withGroups ? { kind: "group", group: 1 + r.below(3) } : output(1)),
     () => (table + 1 < nTables ? { kind: "resubmit", table: table + 1 + r.below(nTables - table - 1) } : output(2)),
@@ -139,9 +167,7 @@ const randomAction = (r: Random, table: number, nTables: number, withGroups: boo
 const rewriteActions = (r: Random): Action[] => {
   const actions: Action[] = Array.from({ length: 1 + r.below(3) }, () => {
     const [field, size] = r.pick(SETTABLE);
-    const value = bytesOf(r, size);
-    if (field === "nw_tos") value[0]! &= 0xfc;
-    return { kind: "set_field", field, value };
+    return { kind: "set_field", field, value: valueOf(r, field, size) };
   });
   if (r.oneIn(3)) actions.push({ kind: "dec_ttl", ids: [0] });
   if (r.oneIn(4)) actions.push({ kind: "push_vlan", ethertype: 0x8100 });
@@ -156,13 +182,11 @@ const randomActions = (r: Random, table: number, nTables: number): Action[] => {
 
 /** What a program carries out itself, in one table or going on to the next: edits, registers, action set, one output. */
 const plainActions = (r: Random, table: number, nTables: number): Action[] => {
-  const output: Action = { kind: "output", port: r.oneIn(8) ? PORT.IN_PORT : 1 + r.below(N_PORTS), maxLen: 0 };
+  const out = output(r.oneIn(8) ? PORT.IN_PORT : 1 + r.below(N_PORTS));
   const makers: readonly (() => Action)[] = [
     () => {
       const [field, size] = r.pick(SETTABLE);
-      const value = bytesOf(r, size);
-      if (field === "nw_tos") value[0]! &= 0xfc;
-      return { kind: "set_field", field, value };
+      return { kind: "set_field", field, value: valueOf(r, field, size) };
     },
     () => ({ kind: "dec_ttl", ids: [0] }),
     () => ({ kind: "push_vlan", ethertype: r.pick([0x8100, 0x88a8]) }),
@@ -176,7 +200,7 @@ const plainActions = (r: Random, table: number, nTables: number): Action[] => {
       src: { field: r.pick(["eth_src", "eth_dst"]), lsb: r.below(16), bits: 1 + r.below(32) },
       dst: { field: "reg1", lsb: 0, bits: 32 },
     }),
-    () => ({ kind: "write_actions", actions: [output] }),
+    () => ({ kind: "write_actions", actions: [out] }),
     () => ({ kind: "clear_actions" }),
   ];
   const edits = Array.from({ length: r.below(4) }, () => r.pick(makers)()).map((action) =>
@@ -188,7 +212,7 @@ const plainActions = (r: Random, table: number, nTables: number): Action[] => {
   const isLast = table + 1 >= nTables;
   return [
     ...edits.filter((action) => !isInstruction(action)),
-    ...(isLast || r.oneIn(3) ? [output] : r.oneIn(4) ? [{ kind: "resubmit", table: table + 1 } as const] : []),
+    ...(isLast || r.oneIn(3) ? [out] : r.oneIn(4) ? [{ kind: "resubmit", table: table + 1 } as const] : []),
     ...(["clear_actions", "write_actions", "write_metadata"] as const).flatMap((kind) =>
       edits.filter((action) => action.kind === kind).slice(0, 1),
     ),

@@ -200,8 +200,14 @@ const checkNat = ({ context, flow }: Checked, { range }: ActionOf<"nat">, { at }
 const mayGo = (a: ActionOf<"ct">): boolean =>
   a.commit || a.actions.every((inner) => inner.kind === "nat" && inner.direction === undefined);
 
-const mayGoNat = ({ range }: ActionOf<"nat">): boolean =>
-  range === undefined || (isGiven(range.min) && (range.portMin !== 0 || range.portMax === undefined));
+/** Parts of a range that are 0 are not sent; a range of which nothing is left is none, one without its address cannot be read. */
+const carryNat = (a: ActionOf<"nat">): ActionOf<"nat">[] | undefined => {
+  const { range, ...rest } = a;
+  if (range === undefined) return [a];
+  const { min, max, portMin = 0, portMax = 0 } = range;
+  if (isGiven(min)) return portMin === 0 && portMax !== 0 ? undefined : [a];
+  return (max !== undefined && isGiven(max)) || portMin !== 0 || portMax !== 0 ? undefined : [rest];
+};
 
 export const CONNECTION: Rows<"ct" | "ct_clear" | "nat"> = {
   ct: {
@@ -220,6 +226,6 @@ export const CONNECTION: Rows<"ct" | "ct_clear" | "nat"> = {
     parse: { nat },
     print: natText,
     check: checkNat,
-    carry: (a) => (mayGoNat(a) ? [a] : undefined),
+    carry: carryNat,
   },
 };

@@ -66,6 +66,11 @@ export interface ParseOptions {
   readonly file?: string;
   /** Names that ports may be called by. */
   readonly ports?: PortNames;
+  /**
+   * Whether a line may begin with a command (`add`, `modify`, ...), as in files of `ovs-ofctl add-flows`. Without, as
+   * `ovs-ofctl parse-flows` has it, all lines add. Default: true.
+   */
+  readonly commands?: boolean;
 }
 
 /** Protocol words: Ethernet type and, where it means one, IP protocol. */
@@ -319,10 +324,14 @@ const splitActions = (text: string, from: number): { match: Piece; actions: Piec
   return { match: { text: text.slice(from, at), at: from }, actions };
 };
 
-/** Parses a flow and its command from offset `start` of a line on. */
-export const parseFlowLine = (line: Line, ports: PortNames | undefined, start = 0): FlowMod => {
+/**
+ * Parses a flow from offset `start` of a line on.
+ *
+ * @param commands - whether it may begin with its command
+ */
+export const parseFlowLine = (line: Line, ports: PortNames | undefined, start = 0, commands = true): FlowMod => {
   const context = new ParseContext(line, ports);
-  const { command, from } = splitCommand(line.text, start);
+  const { command, from } = commands ? splitCommand(line.text, start) : ({ command: "add", from: start } as const);
   const draft: Draft = {
     match: { value: newFlow(), mask: newFlow() },
     table: ALL_TABLES,
@@ -389,7 +398,9 @@ const DEFAULT_FILE = "<flows>";
 
 /** Every line of flow text, each with its flow or its error. */
 export const parseFlowLines = (text: string, options: ParseOptions = {}): LineResult<FlowMod>[] =>
-  parseEach(contentLines(text, options.file ?? DEFAULT_FILE), (line) => parseFlowLine(line, options.ports));
+  parseEach(contentLines(text, options.file ?? DEFAULT_FILE), (line) =>
+    parseFlowLine(line, options.ports, 0, options.commands),
+  );
 
 /**
  * Parses flow text with commands.

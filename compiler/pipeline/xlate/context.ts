@@ -96,6 +96,8 @@ export class Context {
   inPacketOut = false;
   /** A tag was pushed: tags that are equal are so by chance, not because nobody touched them. */
   vlanPushed = false;
+  /** A tag was taken off the packet of the datapath. */
+  vlanPopped = false;
   /** The last MPLS label was taken off: what is behind it has not been parsed yet. */
   wasMpls = false;
   /** A label or a service header was pushed. */
@@ -146,6 +148,7 @@ export class Context {
     this.inActionSet = false;
     this.isLast = true;
     this.vlanPushed = false;
+    this.vlanPopped = false;
     this.wasMpls = false;
     this.hasPushed = false;
     this.pending = undefined;

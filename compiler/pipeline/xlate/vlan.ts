@@ -83,7 +83,10 @@ export const commitVlans = (ctx: Context): void => {
     if (!equal || ctx.vlanPushed) markTag(ctx, have);
     if (!equal) break;
   }
+  if (have >= 0) ctx.vlanPopped = true;
   for (; have >= 0; have--) ctx.actions.push({ kind: "pop_vlan" });
+  // What was popped for a copy comes back as it was: behind a group, the flow is that of before.
+  if (want >= 0 && ctx.vlanPopped) for (const i of TAGS.keys()) markTag(ctx, i);
   for (; want >= 0; want--) {
     const tag = tagOf(flow, want);
     ctx.actions.push({ kind: "push_vlan", tpid: tag >>> 16, tci: tag & 0xffff & ~VLAN_PRESENT });

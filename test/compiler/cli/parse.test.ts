@@ -42,6 +42,17 @@ describe("ofxdp parse-flows", () => {
     });
   });
 
+  it("takes commands only when asked to, as ovs-ofctl parse-flows takes none", () => {
+    const files = { f: "delete table=1\nmodify tcp,actions=2\n" };
+    const refused = run(files, "parse-flows", "f");
+    assert.match(refused.err, /^f:1:15: Cannot find the actions.*\nf:2:1: Cannot find "modify"/);
+    assert.deepEqual([refused.out, refused.code], ["", 1]);
+    assert.equal(
+      run(files, "parse-flows", "f", "--commands").out,
+      "DEL table:1 actions=drop\nMOD tcp actions=output:2\n",
+    );
+  });
+
   it("reports FILE:LINE:COL of a wrong line, prints nothing behind it, and ends with 1", () => {
     const { out, err, code } = run({ "a.flows": FLOWS }, "parse-flows", "a.flows");
     assert.equal(out, "table:1 priority=9,tcp actions=drop\n");

@@ -13,6 +13,7 @@ import {
   Switch,
   translate,
   FLOW,
+  get,
   type Action,
   type FieldName,
   type Flow,
@@ -135,5 +136,19 @@ describe("translate()", () => {
       { kind: "push_vlan", tpid: 0x8100, tci: 0 },
       { kind: "output", port: 1 },
     ]);
+  });
+
+  it("marks all of a tag that comes back behind a group that popped it", () => {
+    const sw = switchOf([]);
+    const bucket = { id: 0, weight: 1, actions: [{ kind: "strip_vlan", spelling: "strip_vlan" }, out(2)] } as const;
+    sw.addGroup({ id: 1, type: "all", buckets: [bucket] }, 0);
+    sw.add(flow({}, [{ kind: "group", group: 1 }, out(3)]), 0);
+    const tagged = packet({ ...udp, vlan0_tpid: 0x8100n, vlan0_tci: 0xb005n });
+    const { actions, mask } = translate(sw, tagged);
+    assert.deepEqual(
+      actions.map(({ kind }) => kind),
+      ["pop_vlan", "output", "push_vlan", "output"],
+    );
+    assert.deepEqual([get(mask, "vlan0_tci"), get(mask, "vlan0_tpid")], [0xffff, 0xffff]);
   });
 });
