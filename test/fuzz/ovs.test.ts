@@ -158,7 +158,7 @@ describe("the reference against Open vSwitch", function () {
     const all = TABLES.length * N_PACKETS;
     assert.ok(
       sent > 0.8 * all &&
-        changed > 0.05 * all &&
+        changed > 0.03 * all &&
         outputs > 0.3 * all &&
         (TABLES.length < 20 || recirculated > 0.002 * all),
       JSON.stringify(seen),
