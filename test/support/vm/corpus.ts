@@ -1,5 +1,6 @@
 // Objects that the compiler makes, for kernels that are too slow to run the compiler on: the examples, as `ofxdp compile`
-// makes them; random tables, as the daemon does when it has seen packets; and the program for every member of the key.
+// makes them; random tables, as the daemon does when it has seen packets, and as direct mode does; and the program for every
+// member of the key.
 // They are made on this machine, and loaded on the other (test/vm/verifier.test.ts).
 
 import { execFileSync } from "node:child_process";
@@ -9,6 +10,7 @@ import process from "node:process";
 import { writeElf, type ObjectSpec } from "ebpf-assembler";
 import {
   compileDatapath,
+  compileDirect,
   DatapathEngine,
   keyLayout,
   loadVm,
@@ -54,6 +56,14 @@ const seasoned = (seed: number, hook: Hook): ObjectSpec => {
   return last as ObjectSpec;
 };
 
+/** Tables of some 100 rules, compiled themselves. */
+const direct = (seed: number, hook: Hook): ObjectSpec => {
+  const r = new Random(seed);
+  const packets = Array.from({ length: N_PACKETS }, () => randomPacket(r));
+  const sw = randomSwitch(seed, { packets, nRules: [10, 60], plain: true });
+  return compileDirect(sw, hook, { upcalls: true }).object;
+};
+
 /** Writes the objects into `dir`. @returns how many */
 export const writeCorpus = (dir: string): number => {
   const write = (name: string, object: ObjectSpec): void => writeFileSync(join(dir, `${name}.o`), writeElf(object));
@@ -61,6 +71,7 @@ export const writeCorpus = (dir: string): number => {
   for (const hook of HOOKS) {
     write(`every-member-${hook}`, compileDatapath(plan({ key: keyLayout(PACKET_MEMBERS), maxEntries: 16 }), [hook]));
     for (const seed of TABLES) write(`random-${seed}-${hook}`, seasoned(seed, hook));
+    for (const seed of TABLES) write(`direct-${seed}-${hook}`, direct(seed, hook));
   }
   return readdirSync(dir).length;
 };
