@@ -4,15 +4,14 @@
 import { OffloadError, type ExitCode, type Origin } from "ebpf-assembler";
 import { originOf } from "../analysis/forecast.js";
 import type { Hook } from "../ir/types.js";
-import { FLOW, getBits, type Member } from "../openflow/flow.js";
-import type { Match } from "../openflow/types.js";
+import { FLOW, getBits, type FlowWords, type Member } from "../openflow/flow.js";
 import type { Switch } from "../pipeline/switch.js";
 import type { Rule } from "../pipeline/table.js";
 import type { KeyLayout } from "../datapath/key.js";
 import { isEdit } from "./act.js";
 import { lower, writtenBy, type Op } from "./ops.js";
 import { cut, type Part } from "./parts.js";
-import { isHeld, stateLayout, TAG_MEMBERS, wantOf, type Want } from "./state.js";
+import { isHeld, stateLayout, TAG_MEMBERS, wanting, type Want } from "./state.js";
 
 /** A rule as a direct program has it. */
 export interface DirectRule {
@@ -64,10 +63,10 @@ export class DirectRefusal extends OffloadError {
   }
 }
 
-/** Members that a match demands something of. */
-const matched = (match: Match): Member[] =>
+/** Members that have bits in a mask. */
+const membersOf = (mask: FlowWords): readonly Member[] =>
   (Object.entries(FLOW) as [Member, { at: number; bits: number }][]).flatMap(([member, { at, bits }]) => {
-    for (let done = 0; done < bits; done += 8) if (getBits(match.mask, at + done, 8) !== 0) return [member];
+    for (let done = 0; done < bits; done += 8) if (getBits(mask, at + done, 8) !== 0) return [member];
     return [];
   });
 
@@ -145,12 +144,19 @@ export const analyse = (sw: Switch, ifindexOf: (port: number) => number): Analys
   const written = new Set<Member>();
   let hasActionSet = false;
   let canSendTwice = false;
+  // Rules of a table share their masks.
+  const inMask = new Map<FlowWords, readonly Member[]>();
+  const matched = (mask: FlowWords): readonly Member[] => {
+    let found = inMask.get(mask);
+    if (found === undefined) inMask.set(mask, (found = membersOf(mask)));
+    return found;
+  };
   const queue = [0];
   for (const id of queue) {
     if (byTable.has(id)) continue;
     const rules = ranked(sw, id).map((rule): DirectRule => {
       const from = originOf(rule);
-      for (const member of matched(rule.match)) {
+      for (const member of matched(rule.match.mask)) {
         if (!isHeld(member)) throw new DirectRefusal(id, `it matches ${member}`, from);
         members.add(member);
       }
@@ -180,12 +186,13 @@ export const analyse = (sw: Switch, ifindexOf: (port: number) => number): Analys
   if ([...written].some((member) => TAG_MEMBERS.includes(member)))
     for (const member of TAG_MEMBERS) members.add(member);
   const layout = stateLayout(members);
+  const wantOf = wanting(layout);
   const tables = new Map<number, DirectTable>();
   const all: DirectRule[] = [];
   for (const id of inOrder(byTable)) {
     const rules = byTable.get(id)!;
     const wants = rules.map(({ rule }) =>
-      wantOf(layout, rule.match, ifindexOf(getBits(rule.match.value, FLOW.in_port.at, 32))),
+      wantOf(rule.match, ifindexOf(getBits(rule.match.value, FLOW.in_port.at, 32))),
     );
     tables.set(id, { id, rules, wants, parts: cut(layout, wants), firstRule: all.length });
     all.push(...rules);

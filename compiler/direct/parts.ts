@@ -48,6 +48,15 @@ export const bestRank = (part: Part): number =>
 /** Bytes as a key for maps. */
 const hex = (bytes: Uint8Array): string => String.fromCharCode(...bytes);
 
+const maskNames = new WeakMap<Uint8Array, string>();
+
+/** {@link hex} of a mask, which many rules share. */
+const nameOf = (mask: Uint8Array): string => {
+  let name = maskNames.get(mask);
+  if (name === undefined) maskNames.set(mask, (name = hex(mask)));
+  return name;
+};
+
 /** Length of the prefix that `mask` is, or -1 when it is none. */
 const prefixLength = (mask: Uint8Array): number => {
   let length = 0;
@@ -71,11 +80,16 @@ interface Candidate {
 const triesOf = (field: KeyField, wants: readonly Want[], free: ReadonlySet<number>): TriePart[] => {
   const groups = new Map<string, Candidate[]>();
   const end = field.off + field.size;
+  const without = (bytes: Uint8Array): string => hex(bytes.subarray(0, field.off)) + hex(bytes.subarray(end));
+  const known = new Map<Uint8Array, { length: number; rest: string }>();
   for (const rank of free) {
     const { value, mask } = wants[rank]!;
-    const length = prefixLength(mask.subarray(field.off, end));
+    let facts = known.get(mask);
+    if (facts === undefined)
+      known.set(mask, (facts = { length: prefixLength(mask.subarray(field.off, end)), rest: without(mask) }));
+    const { length } = facts;
     if (length < 1) continue;
-    const key = [mask, value].map((b) => hex(b.subarray(0, field.off)) + hex(b.subarray(end))).join("/");
+    const key = `${facts.rest}/${without(value)}`;
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [{ rank, length }]);
     else group.push({ rank, length });
@@ -103,7 +117,7 @@ const hashesOf = (wants: readonly Want[], free: ReadonlySet<number>, least: numb
   const groups = new Map<string, { mask: Uint8Array; ranks: number[]; keys: Set<string> }>();
   for (const rank of free) {
     const { value, mask } = wants[rank]!;
-    const id = hex(mask);
+    const id = nameOf(mask);
     let group = groups.get(id);
     if (group === undefined) groups.set(id, (group = { mask, ranks: [], keys: new Set() }));
     const key = hex(value);
@@ -138,8 +152,8 @@ export const cut = (layout: KeyLayout, wants: readonly Want[]): readonly Part[] 
         );
     }
     const hashed = (part: HashPart): number[] => {
-      const id = hex(part.mask);
-      return [...free].filter((rank) => hex(wants[rank]!.mask) === id);
+      const id = nameOf(part.mask);
+      return [...free].filter((rank) => nameOf(wants[rank]!.mask) === id);
     };
     for (const part of hashesOf(wants, free, MIN_HASH_RULES)) take(part, hashed(part));
     // Few rules under each of many masks: a hash of one rule is still cheaper than its place in a long list.

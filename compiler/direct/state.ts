@@ -58,14 +58,17 @@ export interface Want {
   readonly mask: Uint8Array;
 }
 
-export const wantOf = (
+/** What matches demand; those of one mask object share the mask, so that it can be told by identity. */
+export const wanting = (
   layout: KeyLayout,
-  match: { readonly value: FlowWords; readonly mask: FlowWords },
-  ifindex: number,
-): Want => {
-  const mask = keyMask(layout, match.mask);
-  const value = new Uint8Array(layout.size);
-  putKey(layout, match.value, ifindex, value);
-  for (let i = 0; i < value.length; i++) value[i]! &= mask[i]!;
-  return { value, mask };
+): ((match: { readonly value: FlowWords; readonly mask: FlowWords }, ifindex: number) => Want) => {
+  const masks = new Map<FlowWords, Uint8Array>();
+  return (match, ifindex) => {
+    let mask = masks.get(match.mask);
+    if (mask === undefined) masks.set(match.mask, (mask = keyMask(layout, match.mask)));
+    const value = new Uint8Array(layout.size);
+    putKey(layout, match.value, ifindex, value);
+    for (let i = 0; i < value.length; i++) value[i]! &= mask[i]!;
+    return { value, mask };
+  };
 };
