@@ -10,12 +10,15 @@ import type { Rule } from "../pipeline/table.js";
 import type { KeyLayout } from "../datapath/key.js";
 import { isEdit } from "./act.js";
 import { lower, writtenBy, type Op } from "./ops.js";
+import { specialise } from "./specialise.js";
 import { cut, type Part } from "./parts.js";
 import { isHeld, stateLayout, TAG_MEMBERS, wanting, type Want } from "./state.js";
 
 /** A rule as a direct program has it. */
 export interface DirectRule {
   readonly rule: Rule;
+  /** What of its match is left to look at. */
+  readonly mask: FlowWords;
   readonly ops: readonly Op[];
   /** Why only user space can carry its actions out. */
   readonly slow: string | undefined;
@@ -24,7 +27,7 @@ export interface DirectRule {
 
 export interface DirectTable {
   readonly id: number;
-  /** Best first. */
+  /** Those that packets can match, best first. */
   readonly rules: readonly DirectRule[];
   readonly wants: readonly Want[];
   readonly parts: readonly Part[];
@@ -140,10 +143,6 @@ export const analyse = (sw: Switch, ifindexOf: (port: number) => number): Analys
   const blocked = sw.ports.find(({ config }) => config.noReceive);
   if (blocked !== undefined) throw new DirectRefusal(0, `port ${blocked.number} does not receive`);
   const byTable = new Map<number, readonly DirectRule[]>();
-  const members = new Set<Member>(["in_port", "dl_type"]);
-  const written = new Set<Member>();
-  let hasActionSet = false;
-  let canSendTwice = false;
   // Rules of a table share their masks.
   const inMask = new Map<FlowWords, readonly Member[]>();
   const matched = (mask: FlowWords): readonly Member[] => {
@@ -156,30 +155,33 @@ export const analyse = (sw: Switch, ifindexOf: (port: number) => number): Analys
     if (byTable.has(id)) continue;
     const rules = ranked(sw, id).map((rule): DirectRule => {
       const from = originOf(rule);
-      for (const member of matched(rule.match.mask)) {
+      for (const member of matched(rule.match.mask))
         if (!isHeld(member)) throw new DirectRefusal(id, `it matches ${member}`, from);
-        members.add(member);
-      }
       if (rule.match.tunMetadata !== undefined) throw new DirectRefusal(id, "it matches tunnel options", from);
       if (rule.actions.some(({ kind }) => kind === "conjunction"))
         throw new DirectRefusal(id, "it has conjunctions", from);
       const ops = lower(sw, id, rule.match, rule.actions);
       const slow = ops.find((op) => op.op === "slow")?.why;
-      return { rule, ops, slow, from };
+      return { rule, mask: rule.match.mask, ops, slow, from };
     });
     byTable.set(id, rules);
-    for (const { ops } of rules) {
+    for (const { ops } of rules) queue.push(...targets(ops));
+  }
+  const special = specialise(inOrder(byTable), byTable, readBy);
+  const members = new Set<Member>(["in_port", "dl_type"]);
+  const written = new Set<Member>();
+  let hasActionSet = false;
+  let canSendTwice = false;
+  for (const rules of special.values())
+    for (const { ops, mask } of rules) {
+      for (const member of matched(mask)) members.add(member);
       for (const op of ops) {
-        for (const member of readBy(op)) {
-          if (isHeld(member)) members.add(member);
-        }
+        for (const member of readBy(op)) if (isHeld(member)) members.add(member);
         for (const member of writtenBy(op)) written.add(member);
         if (op.op === "write_output") hasActionSet = true;
       }
       canSendTwice ||= sendsTwice(ops);
-      queue.push(...targets(ops));
     }
-  }
   for (const member of written) members.add(member);
   if ([...written].some((member) => ABOVE_L2.has(member))) members.add("nw_proto");
   if (["tp_src", "tp_dst"].some((member) => members.has(member as Member))) members.add("nw_frag");
@@ -189,10 +191,9 @@ export const analyse = (sw: Switch, ifindexOf: (port: number) => number): Analys
   const wantOf = wanting(layout);
   const tables = new Map<number, DirectTable>();
   const all: DirectRule[] = [];
-  for (const id of inOrder(byTable)) {
-    const rules = byTable.get(id)!;
-    const wants = rules.map(({ rule }) =>
-      wantOf(rule.match, ifindexOf(getBits(rule.match.value, FLOW.in_port.at, 32))),
+  for (const [id, rules] of special) {
+    const wants = rules.map(({ rule, mask }) =>
+      wantOf({ value: rule.match.value, mask }, ifindexOf(getBits(rule.match.value, FLOW.in_port.at, 32))),
     );
     tables.set(id, { id, rules, wants, parts: cut(layout, wants), firstRule: all.length });
     all.push(...rules);
