@@ -1,10 +1,10 @@
 // Our direct program for a case: the tables themselves compiled, with nothing behind it.
 
 import { Scope } from "ebpf-assembler";
-import { compileDirect, MAPS, parseFlows, STATS, Switch, type Hook } from "#compiler";
+import { compileDirect, MAPS, parseFlows, readCounts, STATS, Switch, type Hook } from "#compiler";
 import { linux, loadObject } from "libbpf-ts";
 import { IN_PORT, OUT_PORTS, type Case, type Inputs } from "./case.js";
-import { sumCounters, type Contestant } from "./contestant.js";
+import { type Contestant } from "./contestant.js";
 import type { Ports } from "./ports.js";
 import { LOOPBACK } from "./value.js";
 
@@ -32,11 +32,11 @@ export const openDirect = (ports: Ports, row: Case, hook: Hook, inputs: Inputs):
     // A packet counts for a rule of every table that it passes.
     counters: () => {
       let [packets, bytes] = [0, 0];
+      const counts = readCounts(analysis, new Uint8Array(counters));
       analysis.rules.forEach(({ rule }, i) => {
         if (rule.table !== 0) return;
-        const one = sumCounters(new Uint8Array(counters, i * STATS.size, STATS.size), STATS.size);
-        packets += one.packets;
-        bytes += one.bytes;
+        packets += counts[i]!.packets;
+        bytes += counts[i]!.bytes;
       });
       return { packets, bytes };
     },

@@ -1,6 +1,9 @@
 // What direct programs and their readers agree on.
 
-/** Statistics: a one-entry array whose value has one pair of u64 counters, host order, per rule, in the order of the report. */
+/**
+ * Statistics: a one-entry array whose value has one pair of u64 counters, host order, per rule, in the order of the report, then
+ * those of misses. Some rules are the sum of others (counts.ts).
+ */
 export const STATS = {
   map: "rule_stats",
   /** Bytes per rule. */

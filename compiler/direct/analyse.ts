@@ -9,6 +9,7 @@ import type { Switch } from "../pipeline/switch.js";
 import type { Rule } from "../pipeline/table.js";
 import type { KeyLayout } from "../datapath/key.js";
 import { isEdit } from "./act.js";
+import { counting, type Counting } from "./counts.js";
 import { lower, writtenBy, type Op } from "./ops.js";
 import { specialise } from "./specialise.js";
 import { cut, type Part } from "./parts.js";
@@ -41,6 +42,7 @@ export interface Analysis {
   readonly tables: ReadonlyMap<number, DirectTable>;
   /** Rules of all of them, in the order of their statistics. */
   readonly rules: readonly DirectRule[];
+  readonly counts: Counting;
   readonly written: ReadonlySet<Member>;
   readonly hasActionSet: boolean;
   /** Whether a packet can be sent more than once, as far as lists of operations tell. */
@@ -198,7 +200,15 @@ export const analyse = (sw: Switch, ifindexOf: (port: number) => number): Analys
     tables.set(id, { id, rules, wants, parts: cut(layout, wants), firstRule: all.length });
     all.push(...rules);
   }
-  return { layout, tables, rules: all, written, hasActionSet, canSendTwice: canSendTwice || hasActionSet };
+  return {
+    layout,
+    tables,
+    rules: all,
+    counts: counting(tables),
+    written,
+    hasActionSet,
+    canSendTwice: canSendTwice || hasActionSet,
+  };
 };
 
 /** Why a hook cannot carry a rule out without user space, or undefined when it can. */

@@ -60,7 +60,7 @@ const emitCounts = (d: Direct, analysis: Analysis): void => {
     const next = b.block("");
     const rule = b.alu("sub", b.load("u32", ...cell, "passed"), 1, "rule");
     // Also where there is none: unsigned.
-    b.unless("ge", rule, analysis.rules.length, next);
+    b.unless("ge", rule, analysis.counts.nCounters, next);
     const counters = element(b, STATS.map, 0, rule, STATS.size);
     b.atomicAdd("u64", counters, STATS.packets, b.value("one", 1));
     b.atomicAdd("u64", counters, STATS.bytes, d.bytes);
@@ -211,7 +211,7 @@ const maps = (analysis: Analysis, tables: readonly MapSpec[], upcalls: boolean):
     name: STATS.map,
     type: "array",
     keySize: 4,
-    valueSize: STATS.size * Math.max(1, analysis.rules.length),
+    valueSize: STATS.size * Math.max(1, analysis.counts.nCounters),
     maxEntries: 1,
     flags: 1 << 10,
   };

@@ -63,8 +63,8 @@ interface Instance {
   readonly thens: Then[];
   /** Where it ends, by stage. */
   readonly exits: Map<number, BlockId>;
-  /** Rule to be counted. */
-  readonly passed: Cell | undefined;
+  /** Rule to be counted, once there is one. */
+  passed: Cell | undefined;
 }
 
 /** Cells that a table has, whatever the stage. */
@@ -208,8 +208,6 @@ export class Pipeline {
     const { d } = this;
     const ways = this.#ways.get(id)!;
     if (!this.#cells.has(id)) this.#cells.set(id, { ret: ways.isLast ? undefined : this.#cell(id), rank: undefined });
-    const passed = d.passed === undefined ? undefined : this.#cell(id);
-    if (passed !== undefined) d.passed!.push(passed);
     const made: Instance = {
       key,
       stage,
@@ -218,7 +216,7 @@ export class Pipeline {
       ways,
       thens: [],
       exits: new Map(),
-      passed,
+      passed: undefined,
     };
     this.#instances.set(key, made);
     this.#waiting.push(made);
@@ -313,6 +311,8 @@ export class Pipeline {
     b.place(miss);
     this.#originate(table.id, { text: `miss of table ${table.id}` });
     this.#restoreInPort();
+    const counter = this.analysis.counts.misses.get(table.id);
+    if (counter !== undefined) this.#add(instance, counter);
     b.jump(this.#exitOf(instance, instance.stage));
   }
 
@@ -356,22 +356,33 @@ export class Pipeline {
     return element(b, map, 0, rank, stride);
   }
 
-  #count({ table, passed }: Instance, rank: number | VReg): void {
+  /** Counts a rule. */
+  #count(instance: Instance, rank: number | VReg): void {
+    const { firstRule, rules } = instance.table;
+    const { sums } = this.analysis.counts;
+    const isCounted = (of: number): boolean => !sums.has(firstRule + of);
+    this.#restoreInPort();
+    if (typeof rank === "number" ? isCounted(rank) : rules.some((_, of) => isCounted(of)))
+      this.#add(instance, typeof rank === "number" ? firstRule + rank : { rank, firstRule });
+  }
+
+  /** Adds the packet to a counter, now or at the end. */
+  #add(instance: Instance, counter: number | { readonly rank: VReg; readonly firstRule: number }): void {
     const { d } = this;
     const { b } = d;
-    this.#restoreInPort();
-    if (passed !== undefined) {
+    if (d.passed !== undefined) {
+      if (instance.passed === undefined) d.passed.push((instance.passed = this.#cell(instance.table.id)));
       const index =
-        typeof rank === "number"
-          ? hidden(d, table.firstRule + rank + 1)
-          : b.alu("add", rank, table.firstRule + 1, "index");
-      b.store("u32", ...passed, index);
+        typeof counter === "number"
+          ? hidden(d, counter + 1)
+          : b.alu("add", counter.rank, counter.firstRule + 1, "index");
+      b.store("u32", ...instance.passed, index);
       return;
     }
     const counters =
-      typeof rank === "number"
-        ? b.mapValue(STATS.map, STATS.size * (table.firstRule + rank))
-        : element(b, STATS.map, STATS.size * table.firstRule, rank, STATS.size);
+      typeof counter === "number"
+        ? b.mapValue(STATS.map, STATS.size * counter)
+        : element(b, STATS.map, STATS.size * counter.firstRule, counter.rank, STATS.size);
     b.atomicAdd("u64", counters, STATS.packets, b.value("one", 1));
     b.atomicAdd("u64", counters, STATS.bytes, d.bytes);
   }

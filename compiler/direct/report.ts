@@ -3,6 +3,7 @@
 import type { ObjectSpec } from "ebpf-assembler";
 import type { Hook } from "../ir/types.js";
 import type { DirectTable } from "./analyse.js";
+import { derivedRules } from "./counts.js";
 import type { DirectProgram } from "./compile.js";
 import type { Part } from "./parts.js";
 
@@ -17,6 +18,8 @@ export interface DirectReport {
     readonly why: string;
   }[];
   readonly key: { readonly bytes: number; readonly members: readonly string[] };
+  /** Rules whose counters are not in the map, but the sum of others. */
+  readonly counters: ReturnType<typeof derivedRules>;
   readonly programs: readonly { readonly name: string; readonly instructions: number }[];
   readonly maps: readonly { readonly name: string; readonly type: string; readonly valueBytes: number }[];
 }
@@ -42,6 +45,7 @@ export const directReport = (hook: Hook, { analysis }: DirectProgram, object: Ob
   why: "every rule of every table is code or data of the program: no cache, no upcall",
   tables: [...analysis.tables.values()].map(tableFacts),
   key: { bytes: analysis.layout.size, members: analysis.layout.fields.map(({ member }) => member) },
+  counters: derivedRules(analysis),
   programs: object.programs.map(({ name, code }) => ({ name, instructions: code.length / 8 })),
   maps: object.maps.map(({ name, type, valueSize }) => ({ name, type, valueBytes: valueSize })),
 });
@@ -52,6 +56,10 @@ export const formatDirectReport = (r: DirectReport): string =>
     `${r.hook}, ${r.mode} mode: ${r.why}`,
     ...r.tables.map((t) => `table ${t.table}: ${t.rules} rules, ${t.template}: ${t.why}`),
     `flow in hand: ${r.key.bytes} bytes: ${r.key.members.join(" ")}`,
+    ...r.counters.map(
+      ({ number, sumOf: { first, n, miss } }) =>
+        `counters: number ${number} is the sum of ${n === 0 ? "" : `${first} to ${first + n - 1}, and of `}${miss}`,
+    ),
     ...r.programs.map((p) => `program ${p.name}: ${p.instructions} instructions`),
     ...r.maps.map((m) => `map ${m.name}: ${m.type}, ${m.valueBytes} bytes`),
   ]

@@ -5,6 +5,7 @@
 import { type ObjectSpec } from "ebpf-assembler";
 import { UPCALL } from "../datapath/abi.js";
 import { STATS } from "../direct/abi.js";
+import { readCounts } from "../direct/counts.js";
 import { compileDirect, type DirectProgram } from "../direct/compile.js";
 import type { Hook } from "../ir/types.js";
 import { newFlow } from "../openflow/flow.js";
@@ -63,17 +64,14 @@ export class DirectEngine implements Disposable {
 
   /** Reads what the program has counted since, and credits it. */
   settle(nowMs: number): void {
-    const { rules } = this.#made.analysis;
-    const view = new DataView(this.#backend.memory(STATS.map));
-    rules.forEach(({ rule }, i) => {
-      const at = i * STATS.size;
-      const packets = Number(view.getBigUint64(at + STATS.packets, true));
-      if (packets === 0) return;
-      const bytes = Number(view.getBigUint64(at + STATS.bytes, true));
-      creditTranslation({ rules: [rule], groups: [] }, packets, bytes, nowMs);
-      view.setBigUint64(at + STATS.packets, 0n, true);
-      view.setBigUint64(at + STATS.bytes, 0n, true);
+    const { analysis } = this.#made;
+    const memory = new Uint8Array(this.#backend.memory(STATS.map));
+    const counts = readCounts(analysis, memory);
+    analysis.rules.forEach(({ rule }, i) => {
+      const { packets, bytes } = counts[i]!;
+      if (packets > 0) creditTranslation({ rules: [rule], groups: [] }, packets, bytes, nowMs);
     });
+    memory.fill(0, 0, STATS.size * analysis.counts.nCounters);
   }
 
   #rebuild(nowMs: number): void {

@@ -32,14 +32,18 @@ export interface SpillState {
   readonly slots: readonly Slot[];
 }
 
-/** The constant that each of `regs` holds, where one `make` is all that writes it. */
+/**
+ * The constant that each of `regs` holds, where one `make` is all that writes it. What is in a home is none: the home may be
+ * written while the register is still wanted.
+ */
 const constants = (program: LProgram, regs: ReadonlySet<Reg>): Map<Reg, Remat> => {
   const found = new Map<Reg, Remat | undefined>();
   for (const block of program.blocks)
     for (const inst of block.insts) {
       const dst = defOf(inst);
       if (dst === undefined || !regs.has(dst)) continue;
-      found.set(dst, inst.op === "make" && !found.has(dst) ? inst.what : undefined);
+      const isConstant = inst.op === "make" && !("spilled" in inst.what) && !found.has(dst);
+      found.set(dst, isConstant ? inst.what : undefined);
     }
   const out = new Map<Reg, Remat>();
   for (const [reg, what] of found) if (what !== undefined) out.set(reg, what);

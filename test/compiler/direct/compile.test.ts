@@ -43,6 +43,51 @@ describe("compileDirect()", function () {
     });
   }
 
+  it("keeps values apart that were spilled again", () => {
+    // Their parsers hold more than fits into registers, several times over.
+    for (const [seed, hook] of [
+      [1038, "xdp"],
+      [1057, "tc"],
+      [1069, "tc"],
+    ] as const) {
+      const r = new Random(seed);
+      const packets = Array.from({ length: 200 }, () => (r.below(N_PORTS), randomPacket(r)));
+      const sw = randomSwitch(seed, {
+        packets: packets.filter(({ length }) => length > 14),
+        nRules: [1, 6],
+        plain: true,
+      });
+      using loaded = loadObject(linux(), compileDirect(sw, hook, { upcalls: true }).object);
+      assert.ok(loaded.program(`main_${hook}`).info.verifiedInsns > 0);
+    }
+  });
+
+  it("counts a chain of tables once, and each rule for what it passed", () => {
+    const flows = [
+      "priority=1,ip,actions=load:1->NXM_NX_REG0[],goto_table:1",
+      "table=1,reg0=1,ip,actions=goto_table:2",
+      "table=2,priority=2,tcp,tp_dst=1,actions=output:2",
+      "table=2,priority=1,reg0=2,actions=output:3",
+    ];
+    const sw = switchOf(flows);
+    const { analysis } = compileDirect(sw, "xdp");
+    assert.deepEqual([...analysis.counts.sums.keys()], [0, 1]);
+    assert.deepEqual(
+      analysis.layout.fields.filter(({ member }) => member.startsWith("reg")),
+      [],
+    );
+    const vm = new DirectEngine(sw, "xdp", loadVm([1, 2, 3, 4]));
+    for (const port of [1, 1, 5]) {
+      const packet = tcpTo(1);
+      packet[37] = port;
+      vm.handle(1, packet, 0);
+    }
+    vm.settle(1);
+    const counts = [0, 1, 2].map((id) => [...sw.table(id).rules].map(({ packets }) => packets));
+    assert.deepEqual(counts, [[3], [3], [2, 0]]);
+    vm[Symbol.dispose]();
+  });
+
   it("refuses, by table, what the verifier is expected to", () => {
     // Every subset of these writes: each is code of its own.
     const writes = [
