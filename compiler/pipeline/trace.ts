@@ -1,15 +1,16 @@
 // `ofproto/trace`: what happens to one packet, table by table, in the words and the layout of OVS (ofproto-dpif-trace.h),
 // and on a last line of our own which hook can carry it, and why nothing higher can.
 
-import { etherType, FIELD_WIDTH, readField, readSubfield } from "../openflow/field-access.js";
-import { FLOW, get, newFlow, set, setOnes, type FlowWords, type Member } from "../openflow/flow.js";
+import { FIELD_WIDTH, readField, readSubfield } from "../openflow/field-access.js";
+import { get, set, type FlowWords } from "../openflow/flow.js";
 import { VLAN_PRESENT } from "../openflow/numbers.js";
-import { ETH_TYPE, IP_PROTO, isMplsType, NSH_TYPE_1, NW_FRAG } from "../packet/headers.js";
+import { ETH_TYPE } from "../packet/headers.js";
 import { fromBytes } from "../openflow/big-endian.js";
 import { formatAction, formatActions, subfieldText } from "../openflow/print/actions.js";
 import { formatMatch } from "../openflow/print/match.js";
+import { formatFlowWords } from "../openflow/print/packet.js";
 import { fieldValueText, hex } from "../openflow/print/values.js";
-import { DEFAULT_PRIORITY, PACKET_TYPE, PORT, type Action, type Subfield } from "../openflow/types.js";
+import { DEFAULT_PRIORITY, PORT, type Action, type Subfield } from "../openflow/types.js";
 import { orderActionSet } from "./action-set.js";
 import { carrierOf, type Carriage } from "./carriers.js";
 import { formatOdpActions } from "./odp-text.js";
@@ -120,71 +121,6 @@ const layOut = (nodes: readonly TraceNode[], level: number, lines: string[]): vo
     else lines.push(`${indent}${before}${text}${after}`);
     layOut(steps, level + 2 * more, lines);
   }
-};
-
-const L4_PROTOS: readonly number[] = [
-  IP_PROTO.ICMP,
-  IP_PROTO.ICMPV6,
-  IP_PROTO.TCP,
-  IP_PROTO.UDP,
-  IP_PROTO.SCTP,
-  2, // IGMP
-];
-
-/** Label stack entries up to the last of the stack. */
-const shownLabels = (flow: FlowWords): readonly Member[] => {
-  const labels = ["mpls_lse0", "mpls_lse1", "mpls_lse2"] as const;
-  const last = labels.findIndex((member) => (get(flow, member) & 0x100) !== 0);
-  return last < 0 ? labels : labels.slice(0, last + 1);
-};
-
-const shownNsh = (flow: FlowWords): readonly Member[] => [
-  ...(["nsh_flags", "nsh_ttl", "nsh_mdtype", "nsh_np", "nsh_path"] as const),
-  ...(get(flow, "nsh_mdtype") === NSH_TYPE_1.MDTYPE ? (["nsh_c1", "nsh_c2", "nsh_c3", "nsh_c4"] as const) : []),
-];
-
-/** The members that mean something for a packet; metadata and registers only when they are not 0 (OVS flow_format). */
-const shownMembers = (flow: FlowWords): Member[] => {
-  const isFramed = get(flow, "packet_type") === PACKET_TYPE.ETHERNET;
-  const members: Member[] = [
-    ...(get(flow, "in_port") === 0 ? [] : (["in_port"] as const)),
-    "packet_type",
-    ...(isFramed ? (["dl_dst", "dl_src", "dl_type", "vlan0_tpid", "vlan0_tci"] as const) : []),
-  ];
-  for (const member of Object.keys(FLOW) as Member[]) {
-    if (/^reg\d/.test(member) && get(flow, member) !== 0) members.push(member);
-  }
-  const { at } = FLOW.metadata;
-  if (flow[at >>> 5] !== 0 || flow[(at >>> 5) + 1] !== 0) members.push("metadata");
-  if (isFramed && get(flow, "vlan0_tci") !== 0) members.push("vlan1_tpid", "vlan1_tci");
-  const type = etherType(flow);
-  if (type === ETH_TYPE.ARP || type === ETH_TYPE.RARP) {
-    return [...members, "nw_src", "nw_dst", "nw_proto", "arp_sha", "arp_tha"];
-  }
-  if (isMplsType(type)) return [...members, ...shownLabels(flow)];
-  if (type === ETH_TYPE.IPV4) members.push("nw_src", "nw_dst");
-  else if (type === ETH_TYPE.IPV6) members.push("ipv6_src", "ipv6_dst", "ipv6_label");
-  else if (type === ETH_TYPE.NSH) members.push(...shownNsh(flow));
-  else return members;
-  members.push("nw_proto", "nw_tos", "nw_ttl", "nw_frag");
-  const proto = get(flow, "nw_proto");
-  if ((get(flow, "nw_frag") & NW_FRAG.LATER) === 0 && L4_PROTOS.includes(proto)) {
-    members.push("tp_src", "tp_dst");
-    if (proto === IP_PROTO.TCP) members.push("tcp_flags");
-    const icmpType = get(flow, "tp_src");
-    if (type === ETH_TYPE.IPV6 && proto === IP_PROTO.ICMPV6 && (icmpType === 135 || icmpType === 136)) {
-      if (get(flow, "tp_dst") === 0) members.push("nd_target", "arp_sha", "arp_tha");
-    }
-  }
-  return members;
-};
-
-/** A packet's flow in OVS's words: `tcp,in_port=1,vlan_tci=0x0000,dl_src=…`. */
-export const formatFlowWords = (flow: FlowWords): string => {
-  const mask = newFlow();
-  for (const member of shownMembers(flow)) setOnes(mask, FLOW[member].at, FLOW[member].bits);
-  set(mask, "nw_frag", get(mask, "nw_frag") & 3);
-  return formatMatch({ value: flow.map((word, i) => word & mask[i]!), mask }, { priority: DEFAULT_PRIORITY });
 };
 
 /** What a megaflow matches, in OVS's words for a match; some bits of the protocol alone, which OVS has no words for, last. */

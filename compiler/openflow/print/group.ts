@@ -37,7 +37,7 @@ const hasProperties = (protocol: Protocol): boolean => {
 };
 
 const bucketText = (bucket: Bucket, group: Group, protocol: Protocol, ports: PortNames | undefined): string => {
-  const actions = carryActions(bucket.actions, anyMatch, protocol) ?? bucket.actions;
+  const { actions } = bucket;
   const parts = [
     ...(hasProperties(protocol) ? [`bucket_id:${bucket.id}`] : []),
     ...(bucket.weight === (group.type === "select" ? 1 : 0) ? [] : [`weight:${bucket.weight}`]),
@@ -47,6 +47,15 @@ const bucketText = (bucket: Bucket, group: Group, protocol: Protocol, ports: Por
   ];
   return `bucket=${parts.join(",")}`;
 };
+
+/** A group in the words of a version. */
+const carryGroup = (group: Group, protocol: Protocol): Group => ({
+  ...group,
+  buckets: group.buckets.map((bucket) => ({
+    ...bucket,
+    actions: carryActions(bucket.actions, anyMatch, protocol) ?? bucket.actions,
+  })),
+});
 
 const selectionOf = ({ selection }: Group, protocol: Protocol): string[] =>
   selection === undefined || !hasProperties(protocol) ? [] : selectionText(selection);
@@ -58,9 +67,13 @@ const groupText = (group: Group, head: readonly string[], protocol: Protocol, po
     ...group.buckets.map((bucket) => bucketText(bucket, group, protocol, ports)),
   ].join(",");
 
-/** A group as a version of OpenFlow carries it, as `ovs-ofctl dump-groups` prints it. */
-export const formatGroup = (group: Group, protocol: Protocol = "OpenFlow15", ports?: PortNames): string =>
+/** A group that came in the words of a version, as `ovs-ofctl dump-groups` prints it. */
+export const formatArrivedGroup = (group: Group, protocol: Protocol, ports?: PortNames): string =>
   groupText(group, [`group_id=${group.id}`, `type=${group.type}`], protocol, ports);
+
+/** A group as a version of OpenFlow carries it. */
+export const formatGroup = (group: Group, protocol: Protocol = "OpenFlow15", ports?: PortNames): string =>
+  formatArrivedGroup(carryGroup(group, protocol), protocol, ports);
 
 /** What OVS prints for a command; a group that is added goes without. */
 const COMMAND_WORDS: Readonly<Record<GroupCommand, string>> = {
@@ -73,10 +86,14 @@ const COMMAND_WORDS: Readonly<Record<GroupCommand, string>> = {
 };
 
 /** What stands before the buckets: a change of buckets has a place, and no type. */
-const headOf = ({ command, group, place }: GroupMod): string[] =>
+const headOf = ({ command, group, place }: GroupMod, protocol: Protocol): string[] =>
   command === "insert_bucket" || command === "remove_bucket"
-    ? [`command_bucket_id:${place}`, `group_id=${group.id}`]
+    ? [...(hasProperties(protocol) ? [`command_bucket_id:${place}`] : []), `group_id=${group.id}`]
     : [`group_id=${group.id}`, `type=${group.type}`];
+
+/** A change of groups that came in the words of a version. */
+export const formatArrivedGroupMod = (mod: GroupMod, protocol: Protocol, ports?: PortNames): string =>
+  `${COMMAND_WORDS[mod.command]}${groupText(mod.group, headOf(mod, protocol), protocol, ports)}`;
 
 /**
  * A group and its command as the lowest version of OpenFlow carries them that can: what `ovs-ofctl parse-group` prints
@@ -91,5 +108,5 @@ export const formatGroupMod = (
   const protocol = PROTOCOLS.find((name) => (PROTOCOL[name] & mod.protocols & protocols) !== 0);
   return protocol === undefined
     ? undefined
-    : `${COMMAND_WORDS[mod.command]}${groupText(mod.group, headOf(mod), protocol, ports)}`;
+    : formatArrivedGroupMod({ ...mod, group: carryGroup(mod.group, protocol) }, protocol, ports);
 };

@@ -2,7 +2,6 @@
 
 import { NotSupportedError } from "ebpf-assembler";
 import { read16, read32 } from "../../packet/words.js";
-import { fromBytes } from "../big-endian.js";
 import { portToText } from "../ports.js";
 import { DEFAULT_PRIORITY, PORT } from "../types.js";
 import { decodeInstructions } from "../wire/decode-actions.js";
@@ -19,34 +18,60 @@ import { MATCH_10_BYTES } from "../wire/fixed-match.js";
 import { formatFields } from "../wire/match-text.js";
 import { decodeGroupRequest } from "../wire/group-message.js";
 import { decodePortRequest } from "../wire/port-message.js";
+import { decodeRole } from "../wire/connection-message.js";
 import { decodeMessage, HEADER_BYTES, minorOf, type Message } from "../wire/message.js";
 import type { MessageKind } from "../wire/messages.js";
+import { decodeConfig, decodeDescription, decodeFeatures } from "../wire/switch-message.js";
+import { actionBitNames } from "./action-bits.js";
 import { formatActions } from "./actions.js";
 import { formatMatch } from "./match.js";
 import { formatMatch10 } from "./match10.js";
+import {
+  asyncText,
+  bundleAddText,
+  bundleControlText,
+  controllerIdText,
+  flowFormatText,
+  monitorCancelText,
+  packetInFormatText,
+  packetInText,
+  packetOutText,
+  tableIdsText,
+  tlvModText,
+  tlvReplyText,
+  zoneText,
+} from "./packet-message.js";
+import {
+  portDescText,
+  portModText,
+  portsText,
+  portStatsText,
+  portStatusText,
+  queueRequestText,
+  queueStatsText,
+} from "./port-message.js";
+import {
+  aggregateText,
+  flowStatsText,
+  groupDescText,
+  groupFeaturesText,
+  groupModText,
+  groupStatsText,
+  meterConfigText,
+  meterFeaturesText,
+  meterModText,
+  meterRequestText,
+  meterStatsText,
+  tableDescText,
+  tableModText,
+} from "./table-message.js";
 import { hexPadded } from "./values.js";
+import { durationText, hexDump } from "./words.js";
 
 export interface MessageFormat {
   /** As `ovs-ofctl -m`: from 2 on the payload of echoes, from 3 on matches as they stand on the wire. Default: 4. */
   readonly verbosity?: number;
 }
-
-/** Sixteen bytes a line: offset, digits, characters. */
-export const hexDump = (bytes: Uint8Array): string => {
-  let text = "";
-  for (let at = 0; at < bytes.length; at += 16) {
-    const line = bytes.subarray(at, at + 16);
-    let digits = "";
-    let characters = "";
-    for (let i = 0; i < 16; i++) {
-      const byte = line[i];
-      digits += byte === undefined ? "   " : `${byte.toString(16).padStart(2, "0")}${i === 7 ? "-" : " "}`;
-      characters += byte === undefined ? " " : byte >= 32 && byte < 127 ? String.fromCharCode(byte) : ".";
-    }
-    text += `${at.toString(16).padStart(8, "0")}  ${digits}|${characters}|\n`;
-  }
-  return text;
-};
 
 const versionText = (version: number): string =>
   version === 1 ? "" : version <= 6 ? ` (OF1.${version - 1})` : ` (OF ${hexPadded(version, 2)})`;
@@ -96,36 +121,6 @@ const printable = (bytes: Uint8Array): string =>
       ? `\\${byte.toString(8).padStart(3, "0")}`
       : String.fromCharCode(byte),
   ).join("");
-
-const durationText = (s: number, ns: number): string => {
-  if (ns === 0) return `${s}s`;
-  const isMs = ns % 1_000_000 === 0;
-  const digits = isMs ? String(ns / 1_000_000).padStart(3, "0") : String(ns).padStart(9, "0").replace(/0+$/, "");
-  return `${s}.${digits}s`;
-};
-
-const FRAGMENTS = ["normal", "drop", "reassemble", "nx-match"] as const;
-const INVALID_TTL = 4;
-
-const CAPABILITIES: readonly (readonly [bit: number, name: string])[] = [
-  [0x001, "FLOW_STATS"],
-  [0x002, "TABLE_STATS"],
-  [0x004, "PORT_STATS"],
-  [0x008, "GROUP_STATS"],
-  [0x020, "IP_REASM"],
-  [0x040, "QUEUE_STATS"],
-  [0x100, "PORT_BLOCKED"],
-  [0x200, "BUNDLES"],
-  [0x400, "FLOW_MONITORING"],
-];
-const SINCE_14 = 0x600;
-
-const ROLES = ["nochange", "equal", "primary", "secondary"] as const;
-const NX_ROLES = ["equal", "primary", "secondary"] as const;
-const NO_GENERATION = 0xffffffffffffffffn;
-
-const badRole = (role: number): OpenFlowError =>
-  new OpenFlowError("OFPRRFC_BAD_ROLE", `Cannot take role ${role}: there is no such role`);
 
 const REASONS = ["idle", "hard", "delete", "group_delete", "meter_delete", "eviction"] as const;
 
@@ -189,7 +184,24 @@ const flowRequest: Print = (message) => {
   return `${where}${to} ${formatMatch(match)}`;
 };
 
-type Print = (message: Message, format: MessageFormat) => string;
+/** Parts of a text come one by one: those before an error are shown. */
+type Print = (message: Message, format: MessageFormat) => string | Iterable<string>;
+
+function* featuresText(message: Message): Generator<string> {
+  const { datapathId, nTables, nBuffers, auxiliaryId, capabilities, actions, ports } = decodeFeatures(message);
+  const auxiliary = auxiliaryId === 0 ? "" : `, auxiliary_id:${auxiliaryId}`;
+  yield ` dpid:${datapathId.toString(16).padStart(16, "0")}\nn_tables:${nTables}, n_buffers:${nBuffers}${auxiliary}\n`;
+  yield `capabilities: ${capabilities.length === 0 ? "0" : capabilities.join(" ")}\n`;
+  if (actions !== 0) yield `actions: ${actionBitNames(actions, 0)}\n`;
+  yield* portsText(ports);
+}
+
+const roleText = (message: Message): string => {
+  const { role, generation } = decodeRole(message);
+  // All ones stand for none.
+  const isShown = generation !== undefined && generation !== 0xffffffffffffffffn;
+  return ` role=${role}${isShown ? ` generation_id=${generation}` : ""}`;
+};
 
 const DEFAULT_VERBOSITY = 4;
 
@@ -216,58 +228,85 @@ const PRINT: Readonly<Partial<Record<MessageKind, Print>>> = {
   echo: ({ body }, { verbosity = DEFAULT_VERBOSITY }) =>
     ` ${body.length} bytes of payload\n${verbosity > 1 ? hexDump(body) : ""}`,
   empty: () => "",
-  config: ({ header, row, body }) => {
-    const flags = read16(body, 0);
-    const hasTtl = header.version < 4;
-    const known = FRAGMENTS.length - 1 + (hasTtl ? INVALID_TTL : 0);
-    if (row.name === "OFPT_SET_CONFIG" && (flags & ~known) !== 0) {
-      throw new OpenFlowError("OFPSCFC_BAD_FLAGS", `Cannot use flags 0x${flags.toString(16)}: some are unknown`);
-    }
-    const ttl = hasTtl && (flags & INVALID_TTL) !== 0 ? " invalid_ttl_to_controller" : "";
-    return ` frags=${FRAGMENTS[flags & 3]!}${ttl} miss_send_len=${read16(body, 2)}\n`;
+  config: (message) => {
+    const { frag, invalidTtlToController, missSendLen } = decodeConfig(message);
+    return ` frags=${frag}${invalidTtlToController ? " invalid_ttl_to_controller" : ""} miss_send_len=${missSendLen}\n`;
   },
-  features: ({ header, body }) => {
-    if (header.version < 4) throw new NotSupportedError("Printing OFPT_FEATURES_REPLY with ports");
-    const bits = read32(body, 16);
-    const known = CAPABILITIES.filter(([bit]) => (bits & bit) !== 0 && ((bit & SINCE_14) === 0 || header.version >= 5));
-    // OVS has its own order: group statistics come after those of ports.
-    const names = known.map(([, name]) => name);
-    const auxiliary = body[13] === 0 ? "" : `, auxiliary_id:${body[13]}`;
-    return (
-      ` dpid:${fromBytes(body.subarray(0, 8)).toString(16).padStart(16, "0")}\n` +
-      `n_tables:${body[12]}, n_buffers:${read32(body, 8)}${auxiliary}\n` +
-      `capabilities: ${names.length === 0 ? "0" : names.join(" ")}\n`
-    );
-  },
-  role: ({ row, body }) => {
-    const role = read32(body, 0);
-    if (role >= ROLES.length) throw badRole(role);
-    const generation = fromBytes(body.subarray(8, 16));
-    // A request that changes nothing has none.
-    const isRequest = row.name === "OFPT_ROLE_REQUEST";
-    const hasGeneration = generation !== NO_GENERATION && !(isRequest && role === 0);
-    return ` role=${ROLES[role]!}${hasGeneration ? ` generation_id=${generation}` : ""}`;
-  },
-  nx_role: ({ body }) => {
-    const role = read32(body, 0);
-    if (role >= NX_ROLES.length) throw badRole(role);
-    return ` role=${NX_ROLES[role]!}`;
-  },
+  features: featuresText,
+  role: roleText,
+  nx_role: roleText,
   group_request: (message) => {
     const group = decodeGroupRequest(message);
     return ` group_id=${group === ALL_GROUPS ? "ALL" : group === ANY_GROUP ? "ANY" : group}`;
   },
   port_desc_request: (message) => ` port=${portToText(decodePortRequest(message))}`,
   port_stats_request: (message) => ` port_no=${portToText(decodePortRequest(message))}`,
+  port_desc_reply: portDescText,
+  port_status: portStatusText,
+  port_mod: portModText,
+  port_stats_reply: (message, { verbosity = DEFAULT_VERBOSITY }) => portStatsText(message, verbosity),
+  queue_stats_request: queueRequestText,
+  queue_config_request: queueRequestText,
+  queue_desc_request: queueRequestText,
+  queue_stats_reply: (message, { verbosity = DEFAULT_VERBOSITY }) => queueStatsText(message, verbosity),
+  desc_reply: (message) => {
+    const text = decodeDescription(message);
+    return [
+      `\nManufacturer: ${text.manufacturer}`,
+      `Hardware: ${text.hardware}`,
+      `Software: ${text.software}`,
+      `Serial Num: ${text.serialNumber}`,
+      `DP Description: ${text.datapath}\n`,
+    ].join("\n");
+  },
+  flow_reply: flowStatsText,
+  aggregate_reply: aggregateText,
+  table_mod: tableModText,
+  table_desc_reply: tableDescText,
+  group_mod: groupModText,
+  group_desc_reply: groupDescText,
+  group_stats_reply: groupStatsText,
+  group_features_reply: groupFeaturesText,
+  meter_mod: meterModText,
+  meter_request: meterRequestText,
+  meter_config_reply: meterConfigText,
+  meter_stats_reply: meterStatsText,
+  meter_features_reply: meterFeaturesText,
+  packet_in: (message, { verbosity = DEFAULT_VERBOSITY }) => packetInText(message, verbosity),
+  packet_in_nx: (message, { verbosity = DEFAULT_VERBOSITY }) => packetInText(message, verbosity),
+  packet_in2: (message, { verbosity = DEFAULT_VERBOSITY }) => packetInText(message, verbosity),
+  packet_out: (message, { verbosity = DEFAULT_VERBOSITY }) => packetOutText(message, verbosity),
+  async: asyncText,
+  bundle_control: bundleControlText,
+  bundle_add: (message, format) => bundleAddText(message, (inner) => formatMessage(inner, format)),
+  nx_flow_format: flowFormatText,
+  nx_table_id: tableIdsText,
+  nx_packet_in_format: packetInFormatText,
+  nx_controller_id: controllerIdText,
+  flow_monitor_cancel: monitorCancelText,
+  tlv_table_mod: tlvModText,
+  tlv_table_reply: tlvReplyText,
+  ct_flush_zone: zoneText,
   flow_mod_10: flowMod,
   flow_mod_nx: flowMod,
   flow_mod_11: flowMod,
   flow_removed_10: flowRemoved,
   flow_removed_nx: flowRemoved,
   flow_removed_11: flowRemoved,
+  flow_removed_15: flowRemoved,
   flow_request_10: flowRequest,
   flow_request_nx: flowRequest,
   flow_request_11: flowRequest,
+};
+
+/** Whether more parts follow, of statistics. */
+const statsFlags = ({ version, type, stat }: Message["header"], bytes: Uint8Array): string => {
+  const flags = stat === undefined ? 0 : read16(bytes, 10);
+  if (flags === 0) return "";
+  const isReply = version === 1 ? type === 17 : type === 19;
+  const hasMore = (isReply || version >= 4) && (flags & 1) !== 0;
+  const rest = hasMore ? flags & ~1 : flags;
+  return ` flags=${hasMore ? "[more]" : ""}${rest === 0 ? "" : `[***unknown flags ${hexPadded(rest, 4)}***]`}`;
 };
 
 const endLine = (text: string): string => (text === "" || text.endsWith("\n") ? text : `${text}\n`);
@@ -290,18 +329,21 @@ export const formatMessage = (bytes: Uint8Array, format: MessageFormat = {}): st
   const problem = lengthProblem(bytes);
   if (problem !== undefined) return problem + hexDump(bytes);
   let head = "";
-  let text: string;
+  let text = "";
   try {
     const message = decodeMessage(bytes);
     const { version, xid } = message.header;
     head = `${message.row.name}${versionText(version)} (xid=${hexPadded(xid, 1)}):`;
-    text = head;
+    text = statsFlags(message.header, bytes);
     const print = PRINT[message.row.kind];
     if (print === undefined) throw new NotSupportedError(`Printing ${message.row.name}`);
-    text += print(message, format).replace(/ $/, "");
+    const parts = print(message, format);
+    for (const part of typeof parts === "string" ? [parts] : parts) text += part;
+    text = head + text.replace(/ $/, "");
   } catch (error) {
     if (!(error instanceof OpenFlowError)) throw error;
-    return `${head === "" ? "" : `${head} `}***decode error: ${error.error}***\n${hexDump(bytes)}`;
+    const before = text === "" ? (head === "" ? "" : `${head} `) : endLine(`${head}${text.replace(/ $/, "")}`);
+    return `${before}***decode error: ${error.error}***\n${hexDump(bytes)}`;
   }
   return endLine(text) + ((format.verbosity ?? DEFAULT_VERBOSITY) >= 5 ? hexDump(bytes) : "");
 };

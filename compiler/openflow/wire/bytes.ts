@@ -215,7 +215,7 @@ export function* properties(reader: ByteReader, padding = 8): Generator<Property
 /** @throws {@link OpenFlowError} for a property that nobody knows */
 export const refuseProperty = ({ type, experimenter }: Property): never => {
   if (experimenter === undefined) throw new OpenFlowError("OFPBPC_BAD_TYPE", `Cannot use a property of type ${type}`);
-  throw new OpenFlowError("OFPBPC_BAD_EXPERIMENTER", `Cannot use a property of experimenter ${experimenter}`);
+  throw new OpenFlowError("OFPBPC_BAD_EXP_TYPE", `Cannot use this property of experimenter ${experimenter}`);
 };
 
 /** Writes a property, padded to 8 bytes. */

@@ -164,21 +164,19 @@ const read10 = (reader: ByteReader): WireFlowStats => {
 };
 
 /** @throws {@link OpenFlowError} */
-export const decodeFlowStats = (message: Message): WireFlowStats[] => {
+export function* decodeFlowStats(message: Message): Generator<WireFlowStats> {
   const reader = new ByteReader(message.body);
   const minor = minorOf(message);
-  const flows: WireFlowStats[] = [];
   while (reader.left > 0) {
     const length = reader.u16();
     if (length < 2 || length - 2 > reader.left)
       throw new OpenFlowError("OFPBRC_BAD_LEN", `Cannot read a flow: it says that it has ${length} bytes`);
     const part = reader.part(length - 2);
-    if (minor === 5) flows.push(read15(part));
-    else if (minor > 0) flows.push(read11(part, minor));
-    else flows.push(message.header.vendor === undefined ? read10(part) : readNx(part));
+    if (minor === 5) yield read15(part);
+    else if (minor > 0) yield read11(part, minor);
+    else yield message.header.vendor === undefined ? read10(part) : readNx(part);
   }
-  return flows;
-};
+}
 
 /** Statistics of several flows, summed up. */
 export interface WireAggregate {

@@ -10,7 +10,9 @@ import { newFlow } from "../flow.js";
 import { carryActions } from "../carry.js";
 import { PORT, type Bucket, type Group, type GroupType, type Match } from "../types.js";
 import { CARRIED_BY, PROTOCOLS, type Protocol } from "../versions.js";
-import { ActionReader, ActionWriter } from "./action-bytes.js";
+import { ActionWriter } from "./action-bytes.js";
+import { decodeEntry } from "./decode-match.js";
+import { codedField, fromWireValue } from "./field-header.js";
 import { decodeActions } from "./decode-actions.js";
 import { encodeActions } from "./encode-actions.js";
 import { OpenFlowError } from "./errors.js";
@@ -124,9 +126,13 @@ const readSelection = (body: ByteReader, type: GroupType): NonNullable<Group["se
   const fields: FieldName[] = [];
   const masks: Partial<Record<FieldName, Uint8Array>> = {};
   if (body.left > 0 && method !== "hash") badProperty(`${method} has no fields`);
-  const reader = new ActionReader(body.rest());
-  while (reader.left > 0) {
-    const { field, value } = reader.entry();
+  const bytes = body.rest();
+  for (let at = 0; at < bytes.length;) {
+    const entry = decodeEntry(bytes, at);
+    at += entry.size;
+    const field = codedField(entry.header)?.field;
+    if (field === undefined) throw new OpenFlowError("OFPBMC_BAD_FIELD", "Cannot hash a field: there is no such field");
+    const value = fromWireValue(field, entry.value);
     fields.push(field);
     if (!isWhole(field, value)) masks[field] = value;
   }
@@ -249,10 +255,9 @@ export const encodeGroupDesc = (group: Group, minor: MinorVersion): Uint8Array =
 };
 
 /** @throws {@link OpenFlowError} */
-export const decodeGroupDescs = (message: Message): Group[] => {
+export function* decodeGroupDescs(message: Message): Generator<Group> {
   const reader = new ByteReader(message.body);
   const minor = minorOf(message);
-  const groups: Group[] = [];
   const least = hasProperties(minor) ? 16 : 8;
   while (reader.left > 0) {
     const length = reader.u16();
@@ -265,11 +270,10 @@ export const decodeGroupDescs = (message: Message): Group[] => {
     if (hasProperties(minor)) {
       const bucketBytes = part.u16();
       const buckets = readBuckets(part.skip(6).part(bucketBytes), type, minor);
-      groups.push({ id, type, buckets, ...readSelections(part, type) });
-    } else groups.push({ id, type, buckets: readBuckets(part, type, minor) });
+      yield { id, type, buckets, ...readSelections(part, type) };
+    } else yield { id, type, buckets: readBuckets(part, type, minor) };
   }
-  return groups;
-};
+}
 
 /** Which group a request is about; {@link ALL_GROUPS} for all. */
 export const decodeGroupRequest = ({ body }: Message): number =>
@@ -297,28 +301,26 @@ export const encodeGroupStats = (stats: WireGroupStats, minor: MinorVersion): Ui
 };
 
 /** @throws {@link OpenFlowError} */
-export const decodeGroupStats = (message: Message): WireGroupStats[] => {
+export function* decodeGroupStats(message: Message): Generator<WireGroupStats> {
   const reader = new ByteReader(message.body);
   const minor = minorOf(message);
-  const all: WireGroupStats[] = [];
   const least = hasDuration(minor) ? 40 : 32;
   while (reader.left > 0) {
     const length = reader.u16();
-    if (length < least || length - 2 > reader.left)
+    const group = reader.skip(2).u32();
+    const base = { group, references: reader.u32(), packets: reader.skip(4).u64(), bytes: reader.u64() };
+    const time = hasDuration(minor) ? { durationS: reader.u32(), durationNs: reader.u32() } : {};
+    // Of what is beyond, whole counters count.
+    const nBuckets = Math.floor((length - least) / 16);
+    if (nBuckets < 0 || nBuckets * 16 > reader.left)
       throw new OpenFlowError(
         "OFPBRC_BAD_LEN",
         `Cannot read statistics of a group: they say that they have ${length} bytes`,
       );
-    const part = reader.part(length - 2);
-    const group = part.skip(2).u32();
-    const base = { group, references: part.u32(), packets: part.skip(4).u64(), bytes: part.u64() };
-    const duration = hasDuration(minor) ? { durationS: part.u32(), durationNs: part.u32() } : {};
-    const buckets: { packets: bigint; bytes: bigint }[] = [];
-    while (part.left >= 16) buckets.push({ packets: part.u64(), bytes: part.u64() });
-    all.push({ ...base, ...duration, buckets });
+    const buckets = Array.from({ length: nBuckets }, () => ({ packets: reader.u64(), bytes: reader.u64() }));
+    yield { ...base, ...time, buckets };
   }
-  return all;
-};
+}
 
 /** What groups can do, by type: how many there can be, and which actions, in bits of the version. */
 export interface WireGroupFeatures {

@@ -48,8 +48,16 @@ const putBands = (writer: ByteWriter, bands: readonly MeterBand[]): void => {
       .zeros(3);
 };
 
+/** A meter as a message has it. */
+export interface WireMeter extends Meter {
+  /** Bits of flags that nobody knows. */
+  readonly otherFlags: number;
+}
+
+const otherFlags = (bits: number): number => (bits >>> METER_FLAGS.length) << METER_FLAGS.length;
+
 /** Reads a change of meters. @throws {@link OpenFlowError} */
-export const decodeMeterMod = ({ body }: Message): MeterMod => {
+export const decodeMeterMod = ({ body }: Message): MeterMod & { readonly meter: WireMeter } => {
   const reader = new ByteReader(body);
   const number = reader.u16();
   const command = COMMANDS[number];
@@ -57,12 +65,11 @@ export const decodeMeterMod = ({ body }: Message): MeterMod => {
     throw new OpenFlowError("OFPMMFC_BAD_COMMAND", `Cannot do meter command ${number}: want 0 to 2`);
   const bits = reader.u16();
   const id = reader.u32();
-  if (command === "delete") return { command, meter: { id, flags: [], bands: [] } };
+  if (command === "delete") return { command, meter: { id, flags: [], bands: [], otherFlags: 0 } };
   const flags = flagsOf(bits);
-  const isUnknown = bits >>> METER_FLAGS.length !== 0;
-  if (isUnknown || (flags.includes("kbps") && flags.includes("pktps")))
+  if (flags.includes("kbps") && flags.includes("pktps"))
     throw new OpenFlowError("OFPMMFC_BAD_FLAGS", `Cannot meter with flags 0x${bits.toString(16)}`);
-  return { command, meter: { id, flags, bands: readBands(reader) } };
+  return { command, meter: { id, flags, bands: readBands(reader), otherFlags: otherFlags(bits) } };
 };
 
 /** Which meter a request is about. */
@@ -76,18 +83,16 @@ export const encodeMeterConfig = ({ id, flags, bands }: Meter): Uint8Array => {
 };
 
 /** @throws {@link OpenFlowError} */
-export const decodeMeterConfigs = ({ body }: Message): Meter[] => {
+export function* decodeMeterConfigs({ body }: Message): Generator<WireMeter> {
   const reader = new ByteReader(body);
-  const meters: Meter[] = [];
   while (reader.left > 0) {
     const length = reader.u16();
     if (length < 8 || length - 2 > reader.left) badLength("a meter", length);
     const part = reader.part(length - 2);
-    const flags = flagsOf(part.u16());
-    meters.push({ id: part.u32(), flags, bands: readBands(part) });
+    const bits = part.u16();
+    yield { id: part.u32(), flags: flagsOf(bits), bands: readBands(part), otherFlags: otherFlags(bits) };
   }
-  return meters;
-};
+}
 
 export interface WireMeterStats {
   readonly meter: number;
@@ -110,9 +115,8 @@ export const encodeMeterStats = (stats: WireMeterStats): Uint8Array => {
 const STATS_BYTES = 40;
 
 /** @throws {@link OpenFlowError} */
-export const decodeMeterStats = ({ body }: Message): WireMeterStats[] => {
+export function* decodeMeterStats({ body }: Message): Generator<WireMeterStats> {
   const reader = new ByteReader(body);
-  const all: WireMeterStats[] = [];
   while (reader.left > 0) {
     const meter = reader.u32();
     const length = reader.u16();
@@ -123,10 +127,9 @@ export const decodeMeterStats = ({ body }: Message): WireMeterStats[] => {
     const duration = { durationS: part.u32(), durationNs: part.u32() };
     const bands: { packets: bigint; bytes: bigint }[] = [];
     while (part.left > 0) bands.push({ packets: part.u64(), bytes: part.u64() });
-    all.push({ ...base, ...duration, bands });
+    yield { ...base, ...duration, bands };
   }
-  return all;
-};
+}
 
 /** What meters can do; band types and flags are bits by number. */
 export interface WireMeterFeatures {

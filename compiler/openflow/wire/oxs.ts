@@ -50,9 +50,10 @@ export const readOxs = (reader: ByteReader): WireCounters => {
   let counters: WireCounters = {};
   while (fields.left > 0) {
     const cls = fields.u16();
-    const field = fields.u8() >>> 1;
+    const code = fields.u8();
     const value = fields.part(fields.u8());
-    if (cls !== OXS_CLASS) continue;
+    if (cls !== OXS_CLASS || (code & 1) !== 0) continue;
+    const field = code >>> 1;
     const { left } = value;
     if (field === OXS.durationS && left === 8)
       counters = { ...counters, durationS: value.u32(), durationNs: value.u32() };

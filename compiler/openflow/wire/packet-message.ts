@@ -6,7 +6,7 @@ import { newFlow } from "../flow.js";
 import { MAX_PORTS } from "../ports.js";
 import { PORT, type Action, type Match } from "../types.js";
 import { toBytes } from "../big-endian.js";
-import { ByteReader, ByteWriter, properties, putProperty, refuseProperty } from "./bytes.js";
+import { ByteReader, ByteWriter, properties, putProperty } from "./bytes.js";
 import { decodeActions } from "./decode-actions.js";
 import { decodeFields, decodeNxm, decodeOxm } from "./decode-match.js";
 import { encodeFields, encodeNxm, encodeOxm } from "./encode-match.js";
@@ -103,7 +103,6 @@ const PROPERTY = {
   reason: 5,
   metadata: 6,
   userdata: 7,
-  continuation: 8,
 } as const;
 
 /** The body of NXT_PACKET_IN2. */
@@ -129,6 +128,15 @@ const onlyInPort = (port: number): Match => {
   return match;
 };
 
+/** A value that is all of its property. @throws {@link OpenFlowError} */
+const exact = (body: ByteReader, bytes: number): ByteReader => {
+  if (body.left === bytes) return body;
+  throw new OpenFlowError("OFPBPC_BAD_LEN", `Cannot read a property: want ${bytes} bytes, got ${body.left}`);
+};
+
+/** A number of 8 bits may have more behind it. @throws {@link OpenFlowError} */
+const atLeast = (body: ByteReader, bytes: number): ByteReader => (body.left >= bytes ? body : exact(body, bytes));
+
 const LOOSE = { loose: true } as const;
 
 const decode2 = (reader: ByteReader): WirePacketIn => {
@@ -139,18 +147,17 @@ const decode2 = (reader: ByteReader): WirePacketIn => {
     table: 0,
     metadata: { value: newFlow(), mask: newFlow() },
   };
-  for (const property of properties(reader)) {
-    const { type, body } = property;
-    if (property.experimenter !== undefined) refuseProperty(property);
-    else if (type === PROPERTY.packet) pin = { ...pin, packet: body.rest() };
-    else if (type === PROPERTY.fullLength) pin = { ...pin, totalBytes: body.u32() };
-    else if (type === PROPERTY.buffer) pin = { ...pin, ...bufferOf(body.u32()) };
-    else if (type === PROPERTY.table) pin = { ...pin, table: body.u8() };
-    else if (type === PROPERTY.cookie) pin = { ...pin, ...cookieOf(body.skip(4).u64()) };
-    else if (type === PROPERTY.reason) pin = { ...pin, reason: body.u8() };
+  // Those that nobody knows do no harm.
+  for (const { type, body, experimenter } of properties(reader)) {
+    if (experimenter !== undefined) continue;
+    if (type === PROPERTY.packet) pin = { ...pin, packet: body.rest() };
+    else if (type === PROPERTY.fullLength) pin = { ...pin, totalBytes: exact(body, 4).u32() };
+    else if (type === PROPERTY.buffer) pin = { ...pin, ...bufferOf(exact(body, 4).u32()) };
+    else if (type === PROPERTY.table) pin = { ...pin, table: atLeast(body, 1).u8() };
+    else if (type === PROPERTY.cookie) pin = { ...pin, ...cookieOf(exact(body, 12).skip(4).u64()) };
+    else if (type === PROPERTY.reason) pin = { ...pin, reason: atLeast(body, 1).u8() };
     else if (type === PROPERTY.metadata) pin = { ...pin, metadata: decodeFields(body.rest(), LOOSE).match };
     else if (type === PROPERTY.userdata) pin = { ...pin, userdata: body.rest() };
-    else if (type !== PROPERTY.continuation) refuseProperty(property);
   }
   if (pin.packet.length === 0) throw new OpenFlowError("OFPBRC_BAD_LEN", "Cannot read a packet-in: it has no packet");
   if (pin.totalBytes === 0) return { ...pin, totalBytes: pin.packet.length };

@@ -141,14 +141,12 @@ const readFeatures = (reader: ByteReader) => ({
 });
 
 /** All ports that are left. @throws {@link OpenFlowError} */
-export const readPortDescs = (reader: ByteReader, minor: MinorVersion): WirePort[] => {
-  const ports: WirePort[] = [];
-  while (reader.left > 0) ports.push(readPortDesc(reader, minor));
-  return ports;
-};
+export function* readPortDescs(reader: ByteReader, minor: MinorVersion): Generator<WirePort> {
+  while (reader.left > 0) yield readPortDesc(reader, minor);
+}
 
 /** Reads a port description reply. @throws {@link OpenFlowError} */
-export const decodePortDescs = (message: Message): WirePort[] =>
+export const decodePortDescs = (message: Message): Generator<WirePort> =>
   readPortDescs(new ByteReader(message.body), minorOf(message));
 
 export const PORT_REASONS = ["add", "delete", "modify"] as const;
@@ -299,18 +297,16 @@ const readStats14 = (reader: ByteReader): WirePortStats => {
 };
 
 /** @throws {@link OpenFlowError} */
-export const decodePortStats = (message: Message): WirePortStats[] => {
+export function* decodePortStats(message: Message): Generator<WirePortStats> {
   const reader = new ByteReader(message.body);
   const minor = minorOf(message);
-  const all: WirePortStats[] = [];
   while (reader.left > 0) {
     if (minor >= 4) {
-      all.push(readStats14(reader));
+      yield readStats14(reader);
       continue;
     }
     const port = readPort(reader, minor);
     const counters = readCounters(reader.skip(minor === 0 ? 6 : 4), [...PORT_COUNTERS, ...ETHERNET_COUNTERS]);
-    all.push(minor < 3 ? { port, counters } : { port, counters, durationS: reader.u32(), durationNs: reader.u32() });
+    yield minor < 3 ? { port, counters } : { port, counters, durationS: reader.u32(), durationNs: reader.u32() };
   }
-  return all;
-};
+}

@@ -32,7 +32,7 @@ export interface WireFeatures {
   /** Bits of OpenFlow 1.0's actions; 0 later. */
   readonly actions: number;
   /** Up to OpenFlow 1.2. */
-  readonly ports: readonly WirePort[];
+  readonly ports: Iterable<WirePort>;
 }
 
 const knownIn = (minor: number) => CAPABILITIES.filter(({ versions: [from, to] }) => from <= minor && minor <= to);
@@ -133,6 +133,8 @@ export interface WireTableMod {
 
 const EVICTION = 4;
 const VACANCY = 8;
+/** Flags of a table that does not say by what it evicts. */
+const ALL_EVICTION_FLAGS = 0xffffffff;
 const PROPERTY_EVICTION = 2;
 const PROPERTY_VACANCY = 3;
 
@@ -158,14 +160,15 @@ export const decodeTableMod = (message: Message): WireTableMod => {
     vacancy: (config & VACANCY) !== 0 ? { down: 0, up: 0 } : "off",
   };
   for (const { type, body } of properties(reader)) {
+    if (body.left !== 4) throw new OpenFlowError("OFPBPC_BAD_LEN", "Cannot configure a table: want 8 bytes");
     if (type === PROPERTY_EVICTION) rest = { ...rest, evictionFlags: body.u32() };
     else if (type === PROPERTY_VACANCY) {
-      const [down, up] = [body.u8(), body.u8()];
-      if (body.skip(1).u8() !== 0) throw new OpenFlowError("OFPBPC_BAD_VALUE", "Cannot set the vacancy of a table");
-      if (down > up || up > 100)
-        throw new OpenFlowError("OFPTMFC_BAD_CONFIG", `Cannot use vacancy ${down} to ${up}: want 0 to 100 in order`);
-      rest = { ...rest, vacancy: { down, up } };
-    } else throw new OpenFlowError("OFPTMFC_BAD_CONFIG", `Cannot use a property of type ${type} of a table`);
+      const [down, up, now] = [body.u8(), body.u8(), body.u8()];
+      if (down > up || up > 100 || now !== 0)
+        throw new OpenFlowError("OFPBPC_BAD_VALUE", `Cannot use vacancy ${down} to ${up}: want 0 to 100 in order`);
+      // The flags say whether it is on.
+      if (rest.vacancy !== "off") rest = { ...rest, vacancy: { down, up } };
+    } else throw new OpenFlowError("OFPBRC_BAD_TYPE", `Cannot use a property of type ${type} of a table`);
   }
   return { table, miss: "default", ...rest };
 };
@@ -190,9 +193,8 @@ export const encodeTableDesc = (desc: WireTableDesc): Uint8Array => {
 };
 
 /** @throws {@link OpenFlowError} */
-export const decodeTableDescs = ({ body }: Message): WireTableDesc[] => {
+export function* decodeTableDescs({ body }: Message): Generator<WireTableDesc> {
   const reader = new ByteReader(body, "OFPBRC_BAD_LEN");
-  const all: WireTableDesc[] = [];
   while (reader.left > 0) {
     const length = reader.u16();
     if (length < 8 || length - 2 > reader.left)
@@ -200,17 +202,21 @@ export const decodeTableDescs = ({ body }: Message): WireTableDesc[] => {
     const part = reader.part(length - 2);
     const table = part.u8();
     const config = part.skip(1).u32();
-    let desc: WireTableDesc = { table, eviction: (config & EVICTION) !== 0, evictionFlags: 0 };
+    let desc: WireTableDesc = {
+      ...{ table, eviction: (config & EVICTION) !== 0, evictionFlags: ALL_EVICTION_FLAGS },
+      ...((config & VACANCY) === 0 ? {} : { vacancy: { down: 0, up: 0, now: 0 } }),
+    };
     for (const { type, body: property } of properties(part)) {
       if (type === PROPERTY_EVICTION) desc = { ...desc, evictionFlags: property.u32() };
-      else if (type === PROPERTY_VACANCY)
-        desc = { ...desc, vacancy: { down: property.u8(), up: property.u8(), now: property.u8() } };
-      else throw new OpenFlowError("OFPTMFC_BAD_CONFIG", `Cannot use a property of type ${type} of a table`);
+      else if (type === PROPERTY_VACANCY) {
+        const vacancy = { down: property.u8(), up: property.u8(), now: property.u8() };
+        // The flags say whether it is on.
+        if (desc.vacancy !== undefined) desc = { ...desc, vacancy };
+      }
     }
-    all.push(desc);
+    yield desc;
   }
-  return all;
-};
+}
 
 /** What a table can do and has done, as far as statistics of tables say. */
 export interface WireTableStats {

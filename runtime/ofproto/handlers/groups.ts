@@ -87,7 +87,7 @@ const TYPES = 0xf;
 const GROUP_CAPABILITIES = 0x7;
 
 /** Actions that buckets can have, in the bits of each version. */
-const GROUP_ACTIONS: readonly number[] = [0xfff, 0x01ffe7ff, 0x03ff8001, 0x07ff8001, 0x07ff8001, 0x37ff8001];
+const GROUP_ACTIONS: readonly number[] = [0xfff, 0x01ffe7ff, 0x03ff8001, 0x03ff8001, 0x03ff8001, 0x03ff8001];
 
 const groupFeatures: Handler = ({ conn, message }) => {
   const four = (n: number): number[] => new Array<number>(GROUP_TYPES).fill(n);
@@ -104,11 +104,13 @@ const groupFeatures: Handler = ({ conn, message }) => {
 const meterMod: Handler = ({ ofproto, conn, message }) => {
   conn.requireChanges();
   const mod = decodeMeterMod(message);
-  const { id, bands } = mod.meter;
+  const { id, bands, otherFlags } = mod.meter;
   const isSpecial = id === METER.SLOWPATH || id === METER.CONTROLLER;
   if (mod.command !== "delete") {
     if (id === 0 || (id > MAX_METERS && !isSpecial))
       throw new OpenFlowError("OFPMMFC_INVALID_METER", `Cannot ${mod.command} meter ${id}: want 1 to ${MAX_METERS}`);
+    if (otherFlags !== 0)
+      throw new OpenFlowError("OFPMMFC_BAD_FLAGS", `Cannot meter with flags 0x${otherFlags.toString(16)}`);
     if (bands.length > MAX_BANDS)
       throw new OpenFlowError("OFPMMFC_OUT_OF_BANDS", `Cannot ${mod.command} a meter of ${bands.length} bands`);
   }

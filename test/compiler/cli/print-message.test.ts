@@ -34,8 +34,8 @@ describe("ofxdp print-message", () => {
 
   it("ends with 1 for text that is no hexadecimal, with 4 for a message that it does not know", () => {
     assert.equal(run("", "04x").code, 1);
-    const { err, code } = run("", "041d000800000007");
-    assert.match(err, /Reading messages of type 29 of version 0x04 is not supported/);
+    const { err, code } = run("", "051e000800000007");
+    assert.match(err, /Reading messages of type 30 of version 0x05 is not supported/);
     assert.equal(code, 4);
   });
 });

@@ -7,6 +7,27 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import {
+  ByteWriter,
+  encodeActions,
+  encodeFlowStats,
+  encodeGroupDesc,
+  encodeGroupStats,
+  encodeMeterStats,
+  encodePortStats,
+  encodeTableDesc,
+  ETHERNET_COUNTERS,
+  parseGroups,
+  PORT,
+  PORT_COUNTERS,
+  portToText,
+  putAggregate,
+  putFlowRemoved,
+  putPacketIn,
+  putPacketIn2,
+  putPacketInNx,
+  putPacketOut,
+  putPortDesc,
+  type WirePacketIn,
   encodeMatch10,
   encodeMatch11,
   encodeNxm,
@@ -20,6 +41,7 @@ import {
 } from "#compiler";
 import { concatBytes, fromHex, NotSupportedError, toHex } from "ebpf-assembler";
 import { randomMatch } from "../../../support/random-matches.js";
+import { randomPackets } from "../../../support/random-packets.js";
 import { Random } from "../../../support/random.js";
 
 const u16 = (value: number): number[] => [(value >>> 8) & 0xff, value & 0xff];
@@ -60,6 +82,72 @@ const match11 = (r: Random, minor: MinorVersion): Uint8Array =>
 
 const reason = (r: Random): number => r.pick([0, 1, 2, 3, 4, 5, 9]);
 
+/** Up to `most` of something. */
+const times = <T>(r: Random, most: number, make: () => T): T[] => Array.from({ length: r.below(most + 1) }, make);
+
+const u64 = (r: Random): number[] =>
+  r.oneIn(4) ? [255, 255, 255, 255, 255, 255, 255, 255] : [0, 0, 0, 0, ...u32(r.u32())];
+
+const text = (r: Random, size: number): Uint8Array => {
+  const bytes = new Uint8Array(size);
+  bytes.set(Buffer.from(r.pick(["", "Nicira, Inc.", "None", "x".repeat(31)])));
+  return bytes;
+};
+
+const portDesc = (r: Random, minor: MinorVersion): Uint8Array => {
+  const writer = new ByteWriter();
+  const features = { current: r.below(0x10000), advertised: r.below(2), supported: r.below(0x10000), peer: 0 };
+  const port = { port: r.pick([1, 300, PORT.LOCAL]), mac: r.bytes(6), name: r.pick(["p1", "eth0.100", "a b\tc"]) };
+  const bits = { config: r.below(128), state: r.pick([0, 1, 4, 0x100, 0x301]) };
+  putPortDesc(writer, { ...port, ...bits, ...features, currentSpeed: r.u32(), maxSpeed: r.below(9999) }, minor);
+  return writer.finish();
+};
+
+const bucket = (r: Random, minor: MinorVersion): number[] => {
+  const watch = [...u32(seldom(r, 0xffffffff, 1)), ...u32(seldom(r, 0xffffffff, 2))];
+  const action = [...encodeActions([{ kind: "output", port: 1, maxLen: 0 }], minor)];
+  if (minor > 0 && minor < 5)
+    return [...u16(16 + action.length), ...u16(seldom(r, 0, 3)), ...watch, 0, 0, 0, 0, ...action];
+  const weight = r.oneIn(3) ? [0, 0, 0, 8, ...u16(r.below(5)), 0, 0] : [];
+  const port = r.oneIn(3) ? [0, 1, 0, 8, ...u32(1)] : [];
+  const rest = [...action, ...weight, ...port];
+  return [...u16(8 + rest.length), ...u16(action.length), ...u32(r.below(4)), ...rest];
+};
+
+const band = (r: Random): number[] => [
+  ...[...u16(r.pick([1, 2, 1, 9])), ...u16(16), ...u32(r.below(9999)), ...u32(r.below(99)), r.below(4), 0, 0, 0],
+];
+
+const tlvMap = (r: Random): number[] => [
+  ...[...u16(r.below(65536)), r.below(256), r.pick([4, 8, 124, 5]), ...u16(r.pick([0, 5, 63, 64])), 0, 0],
+];
+
+const ACTIONS = ["drop", "output:1,output:2", "dec_ttl,controller", "set_queue:1,normal", "resubmit(,3)"] as const;
+
+const GROUPS = parseGroups(
+  [
+    "group_id=1,type=all,bucket=output:1,bucket=output:2",
+    "group_id=2,type=select,bucket=weight:3,output:1,bucket=output:2",
+    "group_id=3,type=ff,bucket=watch_port:1,output:1",
+    "group_id=5,type=select,selection_method=hash,fields(ip_src,tcp_dst),bucket=output:1",
+    "group_id=6,type=select,selection_method=dp_hash,selection_method_param=5,bucket=output:1",
+  ].join("\n"),
+);
+
+const PACKETS = randomPackets(7, 60);
+
+const packetIn = (r: Random): WirePacketIn => {
+  const packet = r.pick(PACKETS);
+  const [line] = parseFlowLines("in_port=3,reg1=0x5,metadata=0x99,actions=drop");
+  return {
+    ...{ packet, totalBytes: seldom(r, packet.length, packet.length + 9), reason: r.below(8), table: r.below(3) },
+    ...(r.oneIn(2) ? { cookie: BigInt(r.below(99)) } : {}),
+    ...(r.oneIn(4) ? { buffer: r.below(99) } : {}),
+    ...(r.oneIn(2) ? { userdata: r.bytes(5) } : {}),
+    metadata: line!.value!.flow.match,
+  };
+};
+
 type Make = (r: Random, minor: MinorVersion, row: MessageRow) => readonly (Uint8Array | readonly number[])[];
 
 /** Bodies of each kind, mostly valid. */
@@ -83,7 +171,171 @@ const BODY: Readonly<Partial<Record<MessageRow["kind"], Make>>> = {
   echo: (r) => [r.bytes(r.below(40))],
   empty: () => [],
   config: (r) => [u16(seldom(r, r.below(4), r.below(16))), u16(r.below(65536))],
-  features: (r) => [r.bytes(8), u32(r.below(1000)), [r.below(256), seldom(r, 0, 7), 0, 0], u32(r.below(0x900)), u32(0)],
+  features: (r, minor) => [
+    ...[r.bytes(8), u32(r.below(1000)), [r.below(256), seldom(r, 0, 7), 0, 0], u32(r.below(0x900))],
+    ...[u32(minor === 0 ? r.below(0x1000) : 0), ...(minor < 3 ? times(r, 3, () => portDesc(r, minor)) : [])],
+  ],
+  port_desc_reply: (r, minor) => times(r, 4, () => portDesc(r, minor)),
+  port_status: (r, minor) => [[r.below(4), 0, 0, 0, 0, 0, 0, 0], portDesc(r, minor)],
+  port_mod: (r, minor) => {
+    const config = [...u32(r.below(128)), ...u32(r.below(128))];
+    if (minor === 0) return [port(r, 2), r.bytes(6), config, u32(r.below(0x1000)), u32(0)];
+    const head = [port(r, 4), u32(0), r.bytes(6), u16(0), config];
+    if (minor < 4) return [...head, u32(r.below(0x10000)), u32(0)];
+    return [...head, r.oneIn(2) ? [...u16(0), ...u16(8), ...u32(r.below(0x10000))] : []];
+  },
+  port_stats_reply: (r, minor) =>
+    times(r, 4, () => {
+      const names = [...PORT_COUNTERS, ...ETHERNET_COUNTERS].filter(() => !r.oneIn(5));
+      const counters = Object.fromEntries(names.map((name) => [name, BigInt(r.u32())]));
+      const time = { durationS: r.below(1e6), durationNs: r.pick([0, 5_000_000, 123_456_789]) };
+      return encodePortStats({ port: r.pick([1, 9, 10, PORT.LOCAL]), counters, ...time }, minor);
+    }),
+  queue_stats_request: (r, minor) => [
+    ...(minor === 0 ? [port(r, 2), u16(0)] : [port(r, 4)]),
+    u32(r.pick([0, 5, 0xffffffff])),
+  ],
+  queue_config_request: (r, minor) => (minor === 0 ? [port(r, 2), u16(0)] : [port(r, 4), u32(0)]),
+  queue_desc_request: (r) => [port(r, 4), u32(r.pick([0, 5, 0xffffffff]))],
+  queue_stats_reply: (r, minor) =>
+    times(r, 3, () => {
+      const where = minor === 0 ? [...u16(r.below(9)), 0, 0] : u32(r.below(9));
+      const counts = [u64(r), u64(r), u64(r)].flat();
+      const time = minor >= 3 ? duration(r) : [];
+      return [...(minor >= 4 ? [...u16(48), 0, 0, 0, 0, 0, 0] : []), ...where, ...u32(r.below(9)), ...counts, ...time];
+    }),
+  desc_reply: (r) => [...[text(r, 256), text(r, 256), text(r, 256), text(r, 32), text(r, 256)]],
+  flow_reply: (r, minor, { vendor }) =>
+    times(r, 4, () => {
+      const [line] = parseFlowLines(`${randomMatch(r)},actions=${r.pick(ACTIONS)}`);
+      if (line?.value === undefined || line.value.flow.match.tunMetadata !== undefined) return [];
+      const { match, actions } = line.value.flow;
+      const counts = r.oneIn(3) ? {} : { packets: BigInt(r.u32()), bytes: BigInt(r.u32()) };
+      const ages = r.oneIn(2) ? {} : { idleAge: r.below(99), hardAge: r.below(99) };
+      const time = { durationS: r.below(1e5), durationNs: r.pick([0, 5_000_000, 1_200]) };
+      const stats = {
+        match,
+        actions,
+        table: r.below(4),
+        priority: r.pick([0x8000, 0, 7]),
+        cookie: BigInt(r.below(99)),
+      };
+      const rest = { idleTimeout: r.below(3), hardTimeout: r.below(3), importance: r.below(3), flags: [], ...time };
+      return encodeFlowStats(
+        { ...stats, ...rest, ...counts, ...ages },
+        minor,
+        vendor === undefined ? "openflow10" : "nxm",
+      );
+    }),
+  aggregate_reply: (r, minor) => {
+    const writer = new ByteWriter();
+    putAggregate(writer, { packets: BigInt(r.u32()), bytes: BigInt(r.u32()), flows: r.below(99) }, minor);
+    return [writer.finish()];
+  },
+  flow_removed_15: (r) => {
+    const writer = new ByteWriter();
+    putFlowRemoved(
+      writer,
+      {
+        ...{
+          match: anyMatch(r),
+          priority: r.pick([0x8000, 4]),
+          cookie: BigInt(r.below(9)),
+          reason: reason(r),
+          table: r.below(9),
+        },
+        ...{ durationS: r.below(9999), durationNs: 0, idleTimeout: r.below(9), hardTimeout: r.below(9) },
+        ...{ packets: BigInt(r.u32()), bytes: BigInt(r.u32()) },
+      },
+      5,
+      false,
+    );
+    return [writer.finish()];
+  },
+  group_mod: (r, minor) => {
+    const [command, type, buckets] = [
+      r.pick([0, 1, 2, 0, 0x8000, 3, 5]),
+      r.below(5),
+      times(r, 3, () => bucket(r, minor)),
+    ];
+    const head = [u16(command), [type, 0], u32(r.pick([1, 7, 0xfffffffc]))];
+    if (minor > 0 && minor < 5) return [...head, ...buckets];
+    const bytes = buckets.reduce((sum, { length }) => sum + length, 0);
+    return [...head, u16(bytes), u16(0), u32(command === 3 ? 0xfffffffe : command === 5 ? 0 : 0xffffffff), ...buckets];
+  },
+  group_desc_reply: (r, minor) => times(r, 3, () => encodeGroupDesc(r.pick(GROUPS), minor)),
+  group_stats_reply: (r, minor) =>
+    times(r, 3, () => {
+      const counts = (): { packets: bigint; bytes: bigint } => ({ packets: BigInt(r.u32()), bytes: BigInt(r.u32()) });
+      const head = { group: r.below(99), references: r.below(5), durationS: r.below(99), durationNs: 0 };
+      return encodeGroupStats({ ...head, ...counts(), buckets: times(r, 3, counts) }, minor);
+    }),
+  group_features_reply: (r) => [u32(r.below(16)), u32(r.below(16)), ...Array.from({ length: 8 }, () => u32(r.u32()))],
+  meter_mod: (r) => [u16(r.below(4)), u16(r.below(16)), u32(r.pick([1, 0xfffffffd])), ...times(r, 3, () => band(r))],
+  meter_request: (r) => [u32(r.pick([1, 0xffffffff, 0xfffffffe, 0xffff0001])), u32(0)],
+  meter_config_reply: (r) =>
+    times(r, 3, () => {
+      const bands = times(r, 3, () => band(r)).flat();
+      return [...u16(8 + bands.length), ...u16(r.below(16)), ...u32(r.below(99)), ...bands];
+    }),
+  meter_stats_reply: (r) =>
+    times(r, 3, () => {
+      const counts = (): { packets: bigint; bytes: bigint } => ({ packets: BigInt(r.u32()), bytes: BigInt(r.u32()) });
+      const head = { meter: r.below(99), flows: r.below(5), durationS: r.below(99), durationNs: 7_000_000 };
+      return encodeMeterStats({ ...head, ...counts(), bands: times(r, 3, counts) });
+    }),
+  meter_features_reply: (r) => [u32(r.u32()), u32(r.below(16)), u32(r.below(32)), [r.below(9), r.below(9), 0, 0]],
+  table_mod: (r, minor) => {
+    const head = [[r.pick([0, 7, 255]), 0, 0, 0], u32(r.pick(minor < 3 ? [0, 1, 2] : [0, 4, 8, 12]))];
+    if (minor < 4) return head;
+    return [...head, r.oneIn(2) ? [...u16(3), ...u16(8), r.below(60), 60 + r.below(50), seldom(r, 0, 3), 0] : []];
+  },
+  table_desc_reply: (r) => [
+    encodeTableDesc({ table: 0, eviction: true, evictionFlags: 7 }),
+    ...times(r, 3, () =>
+      encodeTableDesc({
+        ...{ table: r.below(254), eviction: r.oneIn(2), evictionFlags: r.pick([7, 0, 8]) },
+        ...(r.oneIn(2) ? { vacancy: { down: 10, up: 90, now: 100 } } : {}),
+      }),
+    ),
+  ],
+  packet_in: (r, minor) => {
+    const writer = new ByteWriter();
+    putPacketIn(writer, packetIn(r), minor);
+    return [writer.finish()];
+  },
+  packet_in_nx: (r) => {
+    const writer = new ByteWriter();
+    putPacketInNx(writer, packetIn(r));
+    return [writer.finish()];
+  },
+  packet_in2: (r, minor) => {
+    const writer = new ByteWriter();
+    putPacketIn2(writer, packetIn(r), minor);
+    return [writer.finish()];
+  },
+  packet_out: (r, minor) => {
+    const writer = new ByteWriter();
+    const inPort = r.pick([1, PORT.CONTROLLER, PORT.NONE]);
+    const [line] = parseFlowLines(`in_port=${inPort === PORT.NONE ? 5 : portToText(inPort)},actions=drop`);
+    const actions = encodeActions(r.oneIn(2) ? [] : [{ kind: "output", port: 2, maxLen: 0 }], minor);
+    const packet = r.pick(PACKETS);
+    putPacketOut(writer, { inPort, metadata: line!.value!.flow.match, packet }, actions, minor);
+    return [writer.finish()];
+  },
+  async: (r, _, { body }) => {
+    if (body[0] === 24) return Array.from({ length: 6 }, () => u32(r.below(16)));
+    return times(r, 6, () => [...u16(r.below(13)), ...u16(8), ...u32(seldom(r, r.below(4), r.below(256)))]);
+  },
+  bundle_control: (r) => [u32(r.below(3)), u16(r.below(9)), u16(r.below(5))],
+  nx_flow_format: (r) => [u32(r.below(4))],
+  nx_table_id: (r) => [[r.below(2), 0, 0, 0, 0, 0, 0, 0]],
+  nx_packet_in_format: (r) => [u32(r.below(4))],
+  nx_controller_id: (r) => [[0, 0, 0, 0, 0, 0], u16(r.below(65536))],
+  flow_monitor_cancel: (r) => [u32(r.u32())],
+  tlv_table_mod: (r) => [u16(r.below(4)), new Uint8Array(6), ...times(r, 3, () => tlvMap(r))],
+  tlv_table_reply: (r) => [u32(r.below(999)), u16(64), new Uint8Array(10), ...times(r, 3, () => tlvMap(r))],
+  ct_flush_zone: (r) => [new Uint8Array(6), u16(r.below(65536))],
   group_request: (r, _, { body }) => (body[0] === 0 ? [] : [u32(r.pick([1, 0xfffffffc, 0xffffffff])), u32(0)]),
   port_desc_request: (r, _, { body }) => (body[0] === 0 ? [] : [port(r, 4), u32(0)]),
   port_stats_request: (r, minor) => (minor === 0 ? [port(r, 2), [0, 0, 0, 0, 0, 0]] : [port(r, 4), u32(0)]),
@@ -138,7 +390,7 @@ const messageOf = (r: Random, row: MessageRow, version: number): Uint8Array => {
 
 /** Every message in every version that has it. */
 const randomMessages = (r: Random, each: number): Uint8Array[] =>
-  MESSAGES.filter(({ kind, versions }) => kind in BODY && (kind !== "features" || versions[0] >= 4)).flatMap((row) =>
+  MESSAGES.filter(({ kind }) => kind in BODY).flatMap((row) =>
     [1, 2, 3, 4, 5, 6]
       .filter((version) => row.versions[0] <= version && version <= row.versions[1])
       .flatMap((version) => Array.from({ length: each }, () => messageOf(r, row, version))),
@@ -184,7 +436,7 @@ describe("formatMessage()", function () {
       if (ours[i] !== ovs) differ.push(`${toHex(message)}\nwe:  ${ours[i]}OVS: ${ovs}`);
       if (differ.length === 8) break;
     }
-    assert.equal(differ.join("\n"), "");
+    assert.ok(differ.length === 0, differ.join("\n"));
   };
 
   it("prints what ovs-ofctl prints: all messages in all versions", () => {
@@ -197,8 +449,19 @@ describe("formatMessage()", function () {
     compare(
       messages.filter((message) => {
         try {
-          // OVS shows zeros in the place of tunnel options.
-          return !formatMessage(message).includes("TUN_METADATA");
+          // OVS shows zeros in the place of tunnel options, takes by what to evict for whether to, loses errors of
+          // statistics of OpenFlow 1.5, shows groups of no type, and bytes of texts as they are.
+          const special = [
+            ...[
+              /TUN_METADATA/,
+              /eviction_flags=.*vacancy=o/,
+              /GROUP_DESC reply[^]*OFPGMFC_BAD_TYPE/,
+              /[\u0080-\uffff]/,
+            ],
+            /OFPST_(FLOW|AGGREGATE) reply \(OF1\.5\)[^]*decode error/,
+          ];
+          const text = formatMessage(message);
+          return !special.some((each) => each.test(text));
         } catch (error) {
           // An error message may hold any other message.
           assert.ok(error instanceof NotSupportedError);

@@ -1,0 +1,44 @@
+// Small things that messages in text share: names of bits, durations, dumps.
+
+/** Sixteen bytes a line: offset, digits, characters if wanted. */
+export const hexDump = (bytes: Uint8Array, characters = true): string => {
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 16) {
+    const line = bytes.subarray(at, at + 16);
+    let digits = "";
+    let shown = "";
+    for (let i = 0; i < 16; i++) {
+      const byte = line[i];
+      digits += byte === undefined ? "   " : `${byte.toString(16).padStart(2, "0")}${i === 7 ? "-" : " "}`;
+      shown += byte === undefined ? " " : byte >= 32 && byte < 127 ? String.fromCharCode(byte) : ".";
+    }
+    const offset = at.toString(16).padStart(8, "0");
+    text += characters ? `${offset}  ${digits}|${shown}|\n` : `${offset}  ${digits.trimEnd()}\n`;
+  }
+  return text;
+};
+
+export const durationText = (s: number, ns: number): string => {
+  if (ns === 0) return `${s}s`;
+  const isMs = ns % 1_000_000 === 0;
+  const digits = isMs ? String(ns / 1_000_000).padStart(3, "0") : String(ns).padStart(9, "0").replace(/0+$/, "");
+  return `${s}.${digits}s`;
+};
+
+/** Bits by name, lowest first; those without one as a number, and 0 for none. */
+export const bitNames = (bits: number, names: ReadonlyMap<number, string>, separator = " "): string => {
+  if (bits === 0) return "0";
+  const words: string[] = [];
+  let rest = bits >>> 0;
+  for (let i = 0; i < 32; i++) {
+    const bit = (1 << i) >>> 0;
+    const name = (rest & bit) === 0 ? undefined : names.get(bit);
+    if (name === undefined) continue;
+    words.push(name);
+    rest = (rest & ~bit) >>> 0;
+  }
+  return [...words, ...(rest === 0 ? [] : [`0x${rest.toString(16)}`])].join(separator);
+};
+
+/** A number in C's `%#x`: without a prefix when it is 0. */
+export const alternateHex = (value: number): string => (value === 0 ? "0" : `0x${value.toString(16)}`);
