@@ -6,7 +6,7 @@
 import { roundUp } from "ebpf-assembler";
 import type { BlockId, Slot, VReg } from "../ir/types.js";
 import { VALUE } from "./abi.js";
-import { isRunOfKey, keyWord } from "./compact-key.js";
+import { isRunOfKey, keyWord, loadKeyWords } from "./compact-key.js";
 import type { Emit } from "./emit.js";
 import type { Subtable } from "./key.js";
 import { isInTable } from "./plan.js";
@@ -43,9 +43,9 @@ export const emitLookup = (e: Emit, bytes: VReg, miss: BlockId): Hit => {
   const slot = b.reg("slot", "map_value");
   const shape = b.reg("shape");
   const tables = [...plan.subtables, plan.exact];
-  const inTable = tables.filter((table) => isInTable(plan, table)).length;
-  const hit = inTable === tables.length ? undefined : b.block("hit");
-  const tableHit = inTable > 0 ? b.block("table_hit") : undefined;
+  const inTable = tables.filter((table) => isInTable(plan, table));
+  const hit = inTable.length === tables.length ? undefined : b.block("hit");
+  const tableHit = inTable.length > 0 ? b.block("table_hit") : undefined;
   const counted = b.block("counted");
 
   /** Counts the packet in the entry at `base` and takes over what it says. */
@@ -60,10 +60,11 @@ export const emitLookup = (e: Emit, bytes: VReg, miss: BlockId): Hit => {
 
   // Read again: pulling headers left paths that differ in what the verifier knows of the length.
   if (b.hook === "tc" && tableHit !== undefined) b.mov(e.len, b.ctx("packet_len"));
+  const words = loadKeyWords(e, inTable);
   for (const table of tables) {
     b.origin = table.from ?? { text: `look-up of ${table.map}` };
     if (plan.table !== undefined && tableHit !== undefined && isInTable(plan, table))
-      emitTableLookup(e, table, plan.table, slot, tableHit, miss);
+      emitTableLookup(e, words, table, plan.table, slot, tableHit, miss);
     else if (hit !== undefined) {
       b.mov(value, lookUpInHash(e, table, args));
       b.unless("ne", value, 0, hit);

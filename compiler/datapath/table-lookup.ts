@@ -6,7 +6,7 @@
 
 import { RangeViolation } from "ebpf-assembler";
 import type { BlockId, VReg } from "../ir/types.js";
-import { keyWord } from "./compact-key.js";
+import { keyWord, type KeyWords } from "./compact-key.js";
 import type { Emit } from "./emit.js";
 import type { Subtable } from "./key.js";
 import { hashKey, HOPS, SLOT, type TableLayout } from "./table.js";
@@ -16,33 +16,32 @@ const NUMBER_BITS = 16;
 
 const asImmediate = (u32: number): number => u32 | 0;
 
-/** The whole hash of the packet's key in this subtable. */
-const emitHash = (e: Emit, table: Subtable, number: number, layout: TableLayout): VReg => {
+/**
+ * The whole hash of the packet's key in this subtable. Each register is written once, so that subtables share what they
+ * have in common: the terms of words that they mask alike.
+ */
+const emitHash = (e: Emit, words: KeyWords, table: Subtable, number: number, layout: TableLayout): VReg => {
   const { b } = e;
   const { low, high, step, factor } = hashKey(layout);
-  const sum = b.reg("sum");
-  table.words.forEach((_, i) => {
-    const word = keyWord(e, table, i);
+  const terms = table.words.map((_, i) => {
+    const word = keyWord(e, table, i, words);
     const a = b.alu("add", word, asImmediate(low[i]!), "low", 32);
-    const upper = b.alu("rsh", word, 32, "high");
-    b.aluTo("add", upper, asImmediate(high[i]!), 32);
-    b.aluTo("mul", a, upper);
-    if (i === 0) b.mov(sum, a);
-    else b.aluTo("add", sum, a);
+    const upper = b.alu("rsh", word, 32, "upper");
+    return b.alu("mul", a, b.alu("add", upper, asImmediate(high[i]!), "high", 32), "term");
   });
-  b.aluTo("add", sum, Math.imul(number, step));
-  return b.alu("mul", sum, factor, "hash");
+  const sum = terms.reduce((before, term) => b.alu("add", before, term, "sum"));
+  return b.alu("mul", b.alu("add", sum, Math.imul(number, step), "sum"), factor, "hash");
 };
 
 /** Goes to `otherwise` unless the slot holds this packet's key. */
-const compareKeys = (e: Emit, table: Subtable, slot: VReg, otherwise: BlockId): void => {
+const compareKeys = (e: Emit, words: KeyWords, table: Subtable, slot: VReg, otherwise: BlockId): void => {
   const { b } = e;
   const differences = b.reg("differences");
   // One word after the other: registers are few.
   table.words.forEach((_, i) => {
     const difference = b.alu(
       "xor",
-      keyWord(e, table, i),
+      keyWord(e, table, i, words),
       b.load("u64", slot, SLOT.key + 8 * i, "theirs"),
       "difference",
     );
@@ -54,6 +53,7 @@ const compareKeys = (e: Emit, table: Subtable, slot: VReg, otherwise: BlockId): 
 
 /**
  * Emits one subtable's look-up. Goes on in the current block when the packet's key is not there.
+ * @param words - all that the subtable takes
  * @param hit - where to go with `slot`: address of the entry's slot, whose offset the verifier knows nothing of
  * @param collision - where to go when another key has the same tag: about 27 bits beyond the home's agree by chance, which
  *   is never; so user space may see such packets
@@ -61,6 +61,7 @@ const compareKeys = (e: Emit, table: Subtable, slot: VReg, otherwise: BlockId): 
  */
 export const emitTableLookup = (
   e: Emit,
+  words: KeyWords,
   table: Subtable,
   layout: TableLayout,
   slot: VReg,
@@ -73,7 +74,7 @@ export const emitTableLookup = (
     throw new RangeViolation(`Cannot look up ${table.map} in a table for keys of ${layout.words} words`);
   const { bits, shift } = layout;
   const offsets = ((1 << bits) - 1) << shift;
-  const hash = emitHash(e, table, number, layout);
+  const hash = emitHash(e, words, table, number, layout);
   const want = b.alu("and", hash, -(1 << NUMBER_BITS), "want");
   b.aluTo("or", want, number);
   // Without forgetting, every path through the parser would be verified on its own from here on.
@@ -100,7 +101,7 @@ export const emitTableLookup = (
     b.aluTo("and", off, offsets);
   }
   b.place(found);
-  compareKeys(e, table, slot, collision);
+  compareKeys(e, words, table, slot, collision);
   b.jump(hit);
   b.place(next);
 };

@@ -13,7 +13,7 @@
 import { dominators } from "../ir/dominators.js";
 import { printInst } from "../ir/print.js";
 import type { Block, BlockId, Inst, VReg } from "../ir/types.js";
-import { countDefs, mapBlocks, usesOf } from "../ir/visit.js";
+import { countDefs, mapBlocks, substitute, usesOf } from "../ir/visit.js";
 import type { Pass } from "./pass.js";
 
 /** What `inst` computes, the same for equal computations; undefined for what is not shared. */
@@ -41,20 +41,24 @@ const run: Pass["run"] = (program) => {
     }
     return undefined;
   };
+  /** What stands for a register that was found to be another: so that what is made of equal things is equal, too. */
+  const same = new Map<number, VReg>();
+  const stand = (r: VReg): VReg => same.get(r.id) ?? r;
   const rewritten = new Map<BlockId, Block>();
   // Dominators come before what they dominate.
   for (const block of order) {
     const here = new Map<string, VReg>();
     computed.set(block.id, here);
     const body = block.body.map((inst): Inst => {
-      const expression = expressionOf(inst);
-      if (expression === undefined || !("dst" in inst) || !isStable(inst.dst)) return inst;
+      if (expressionOf(inst) === undefined || !("dst" in inst) || !isStable(inst.dst)) return inst;
       if (!usesOf(inst).every(isStable)) return inst;
+      const expression = expressionOf(substitute(inst, stand))!;
       const before = find(block.id, expression);
       if (before === undefined) {
         here.set(expression, inst.dst);
         return inst;
       }
+      same.set(inst.dst.id, before);
       const common = inst.from === undefined ? {} : { from: inst.from };
       return { op: "mov", dst: inst.dst, src: before, ...common };
     });
