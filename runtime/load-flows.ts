@@ -4,7 +4,7 @@
 
 import { readFileSync } from "node:fs";
 import { RangeViolation, type ObjectSpec } from "ebpf-assembler";
-import { compileDatapath, parseFlows, refusal, relevantMembers, Switch } from "#compiler";
+import { carrierOf, compileDatapath, parseFlows, relevantMembers, Switch } from "#compiler";
 import type { ObjectSource } from "libbpf-ts";
 import { firstPlan } from "./megaflow/first-plan.js";
 import { expectedActions } from "./warm-up.js";
@@ -13,7 +13,7 @@ import { expectedActions } from "./warm-up.js";
 export const objectOfFlows = (text: string, file: string): ObjectSpec => {
   const sw = new Switch({ failMode: "secure" });
   for (const flow of parseFlows(text, { file })) sw.add(flow, 0);
-  const carried = expectedActions(sw).filter((list) => refusal("tc", list) === undefined);
+  const carried = expectedActions(sw).filter((list) => carrierOf(list).slow === undefined);
   const spec = compileDatapath(firstPlan(relevantMembers(sw), carried));
   return { ...spec, programs: spec.programs.filter(({ name }) => name.startsWith("main_")) };
 };

@@ -10,9 +10,10 @@ import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
 import { MAPS, NIC_OUTPUT } from "./abi.js";
 import type { Emit, Family, Needs } from "./emit.js";
 import { TARGETS } from "../targets/index.js";
+import { checkLabels, popLabel, pushLabel, setLabel } from "./labels.js";
 import { emitMeter } from "./meter.js";
 import type { Shape } from "./plan.js";
-import { at, checkHeaders, reload, type Rewrite } from "./rewrite.js";
+import { at, checkHeaders, moveMacs, reload, type Rewrite } from "./rewrite.js";
 import { SETTERS } from "./setters.js";
 
 type Layer = "l2" | "arp" | "l3" | "l4";
@@ -37,12 +38,6 @@ const SET_LAYER: Readonly<Partial<Record<SetTarget, Layer>>> = {
   tp_dst: "l4",
   icmp_type: "l4",
   icmp_code: "l4",
-};
-
-/** Both MAC addresses as three words, read before the packet moves and written after. */
-const moveMacs = (w: Rewrite, from: number): VReg[] => {
-  const p = at(w, from, 12);
-  return [0, 4, 8].map((off) => w.b.load("u32", p, off, "macs"));
 };
 
 const pushVlan = (w: Rewrite, arg: number): void => {
@@ -166,11 +161,19 @@ export const emitShape = (e: Emit, shape: Shape, args: Slot): void => {
     b.unless("lt", whole, ethernet.minBytes + (pops + 1) * vlan.minBytes, slow);
   }
   if (layers !== undefined) checkHeaders(w, layers.family, layers.l4);
+  checkLabels(w, actions);
   actions.forEach((action, i) => {
     const arg = shape.offsets[i]!;
     switch (action.kind) {
       case "set":
-        SETTERS[action.target]?.(w, action, arg);
+        if (action.target === "mpls_lse") setLabel(w, arg);
+        else SETTERS[action.target]?.(w, action, arg);
+        break;
+      case "push_mpls":
+        pushLabel(w, arg);
+        break;
+      case "pop_mpls":
+        popLabel(w, arg);
         break;
       case "push_vlan":
         pushVlan(w, arg);

@@ -67,6 +67,10 @@ const argSize = (action: DpAction): number => {
     case "push_vlan":
     case "meter":
       return 4;
+    case "push_mpls":
+      return 8;
+    case "pop_mpls":
+      return 2;
     default:
       return 0;
   }
@@ -96,6 +100,7 @@ export const shape = (id: number, actions: readonly DpAction[], from?: Origin): 
 /**
  * Writes the arguments of `actions`, which must have this shape, at `at`.
  * Output: interface index, u32 host order; meter: its slot, likewise. Set: the bytes. push_vlan: TPID and TCI, u16 host order each.
+ * push_mpls: entry and Ethernet type, pop_mpls: Ethernet type, in network order.
  */
 export const putArgs = (
   target: Shape,
@@ -119,6 +124,13 @@ export const putArgs = (
         break;
       case "meter":
         out.setUint32(off, action.slot, true);
+        break;
+      case "push_mpls":
+        out.setUint32(off, action.lse);
+        out.setUint16(off + 4, action.ethertype);
+        break;
+      case "pop_mpls":
+        out.setUint16(off, action.ethertype);
         break;
       default:
         break;

@@ -82,3 +82,9 @@ export const checkHeaders = (w: Rewrite, family: Family, withL4: boolean): void 
   }
   b.place(checked);
 };
+
+/** Both MAC addresses as three words, read before the packet moves and written after. */
+export const moveMacs = (w: Rewrite, from: number): VReg[] => {
+  const p = at(w, from, 12);
+  return [0, 4, 8].map((off) => w.b.load("u32", p, off, "macs"));
+};

@@ -19,6 +19,10 @@ interface Profile {
   readonly remarks: boolean;
   /** A meter comes after the last of several outputs, or the only one. */
   readonly metersBehind: boolean;
+  /** Labels are popped. */
+  readonly popsLabel: boolean;
+  /** Labels are changed behind a change of tags, or headers behind a change of labels. */
+  readonly mixesLabels: boolean;
   /** An action that no program has code for. */
   readonly beyond: DpAction["kind"] | undefined;
 }
@@ -31,7 +35,6 @@ const SLOW_TARGETS: readonly SetTarget[] = [
   "nd_tll",
   "nd_options_type",
   "vlan_tci",
-  "mpls_lse",
   ...(["nsh_flags", "nsh_ttl", "nsh_spi", "nsh_si", "nsh_c1", "nsh_c2", "nsh_c3", "nsh_c4"] as const),
 ];
 
@@ -51,8 +54,6 @@ const BEYOND: Partial<Record<DpAction["kind"], string>> = {
   trunc: "cuts packets",
   clone: "works on copies of packets",
   check_pkt_len: "looks at the length of packets",
-  push_mpls: "pushes labels",
-  pop_mpls: "pops labels",
   add_mpls: "pushes labels",
   push_eth: "replaces the Ethernet header",
   pop_eth: "takes the Ethernet header off",
@@ -94,6 +95,16 @@ export const LIMITS: readonly Limit[] = [
     why: ({ beyond }) => `${beyond}: only user space ${BEYOND[beyond!]}`,
   },
   {
+    hooks: ["xdp", "tc"],
+    applies: ({ mixesLabels }) => mixesLabels,
+    why: () => "labels behind tags, or headers behind labels: only user space finds them again",
+  },
+  {
+    hooks: ["tc"],
+    applies: ({ popsLabel }) => popsLabel,
+    why: () => "pop_mpls: TC cannot take bytes off MPLS packets",
+  },
+  {
     hooks: ["xdp"],
     applies: ({ outputs, editsBetween }) => outputs > 1 && editsBetween,
     why: ({ outputs }) => `${outputs} outputs with different edits: XDP cannot clone`,
@@ -104,6 +115,20 @@ export const LIMITS: readonly Limit[] = [
     why: ({ outputs }) => `${outputs} outputs: XDP cannot clone`,
   },
 ];
+
+const isLabelAction = (action: DpAction): boolean =>
+  action.kind === "push_mpls" || action.kind === "pop_mpls" || (action.kind === "set" && action.target === "mpls_lse");
+
+/** Whether a list changes labels where a program would not find them, or headers where labels have moved them. */
+const mixesLabels = (actions: readonly DpAction[]): boolean => {
+  const first = actions.findIndex(isLabelAction);
+  if (first < 0) return false;
+  const last = actions.findLastIndex(isLabelAction);
+  const isTag = ({ kind }: DpAction): boolean => kind === "push_vlan" || kind === "pop_vlan";
+  const isDeep = (action: DpAction): boolean =>
+    action.kind === "set" && !isLabelAction(action) && !action.target.startsWith("eth_");
+  return actions.slice(0, last).some(isTag) || actions.slice(first).some(isDeep);
+};
 
 const profileOf = (actions: readonly DpAction[]): Profile => {
   let outputs = 0;
@@ -136,7 +161,11 @@ const profileOf = (actions: readonly DpAction[]): Profile => {
     }
   }
   const sctpPort = actions.some(setsSctpPort);
-  return { outputs, editsBetween, controller, slowTarget, sctpPort, remarks, metersBehind, beyond };
+  const popsLabel = actions.some(({ kind }) => kind === "pop_mpls");
+  return {
+    ...{ outputs, editsBetween, controller, slowTarget, sctpPort, remarks, metersBehind, beyond, popsLabel },
+    mixesLabels: mixesLabels(actions),
+  };
 };
 
 const refusalOf = (hook: Carrier, profile: Profile): string | undefined =>
@@ -157,10 +186,8 @@ export interface Carriage {
 /** The highest hook that can carry `actions`. */
 export const carrierOf = (actions: readonly DpAction[]): Carriage => {
   const profile = profileOf(actions);
-  for (const hook of ["tc", "xdp"] as const) {
-    const why = refusalOf(hook, profile);
-    if (why === undefined) continue;
-    return hook === "tc" ? { hook: "slow", why, slow: why } : { hook: "tc", why };
-  }
-  return { hook: "xdp" };
+  const notXdp = refusalOf("xdp", profile);
+  if (notXdp === undefined) return { hook: "xdp" };
+  const why = refusalOf("tc", profile);
+  return why === undefined ? { hook: "tc", why: notXdp } : { hook: "slow", why, slow: why };
 };

@@ -119,7 +119,9 @@ export class Executions implements Disposable {
         assert.deepEqual(shown(inVm, false), shown(want, false), text(`interpreter (${inVm.path})`));
         const inKernel = kernel.handle(inPort, packet, now);
         assert.deepEqual(shown(inKernel, true), shown(want, true), text(`kernel (${inKernel.path})`));
-        assert.equal(inKernel.path, inVm.path, text("path in the kernel"));
+        // At TC the kernel takes a tag into metadata, and a program finds labels where the interpreter's finds the tag.
+        const hidesTag = this.hook === "tc" && isTag(packet, 12) && inVm.path === "slow";
+        if (!hidesTag) assert.equal(inKernel.path, inVm.path, text("path in the kernel"));
         paths[inVm.path]++;
         const isRewritten = inVm.outputs.some((output) => !equalBytes(output.packet, packet));
         if (inVm.path === "hit" && isRewritten) paths.rewritten++;
