@@ -170,7 +170,7 @@ const rewriteActions = (r: Random): Action[] => {
     return { kind: "set_field", field, value: valueOf(r, field, size) };
   });
   if (r.oneIn(3)) actions.push({ kind: "dec_ttl", ids: [0] });
-  if (r.oneIn(6)) actions.splice(0, actions.length, { kind: "pop_mpls", ethertype: r.pick([0x0800, 0x86dd, 0x8847]) });
+  if (r.oneIn(12)) actions.splice(0, actions.length, { kind: "pop_mpls", ethertype: r.pick([0x0800, 0x86dd, 0x8847]) });
   for (let i = r.oneIn(5) ? r.between(1, 3) : 0; i > 0; i--) actions.push({ kind: "push_mpls", ethertype: 0x8847 });
   if (r.oneIn(4)) actions.push({ kind: "push_vlan", ethertype: 0x8100 });
   return [...actions, { kind: "output", port: 1 + r.below(N_PORTS), maxLen: 0 }];
