@@ -5,7 +5,7 @@ import { rodata, element, hidden, loadUnit, require, unitsOf, type Direct, type 
 import type { BlockId, VReg } from "../ir/types.js";
 import { bestRank, type CodePart, type HashPart, type Part, type TriePart } from "./parts.js";
 import { NO_RANK, perfectHash, SLOT_MULTIPLIER, WORD_MULTIPLIER } from "./perfect-hash.js";
-import { LEAF, strideTrie } from "./stride-trie.js";
+import { LEAF, strideTrie, type StrideTrie } from "./stride-trie.js";
 import type { Want } from "./state.js";
 
 /** A table that is being emitted. */
@@ -115,6 +115,13 @@ const emitHash = (
   b.loadTo(rank, "u32", entry, 8 * words.length);
 };
 
+/** The first bits of a member. */
+const ROOT_OF: Readonly<Record<StrideTrie["rootBits"], (d: Direct, off: number) => VReg>> = {
+  8: ({ b, key }, off) => b.load("u8", key, off, "root"),
+  16: ({ b, key }, off) => b.swap(16, b.load("u16", key, off, "root"), "root"),
+  20: ({ b, key }, off) => b.alu("rsh", b.swap(32, b.load("u32", key, off, "root"), "root"), 12, "root"),
+};
+
 /** Sets `rank` to that of the packet's prefix in the part, NO_RANK for none; `otherwise` when the rest does not match. */
 const emitTrie = (d: Direct, { id }: FindTable, part: TriePart, at: number, rank: VReg, otherwise: BlockId): void => {
   const { b } = d;
@@ -126,10 +133,9 @@ const emitTrie = (d: Direct, { id }: FindTable, part: TriePart, at: number, rank
   require(d, part.rest, otherwise);
   const leaf = b.block("leaf");
   const entry = b.reg("entry");
-  const root =
-    rootBits === 16
-      ? b.swap(16, b.load("u16", d.key, part.field.off, "root"), "root")
-      : b.load("u8", d.key, part.field.off, "root");
+  const root = b.value("root", ROOT_OF[rootBits](d, part.field.off));
+  // Never taken: Linux 6.1 knows nothing of a swapped number.
+  if (rootBits > 8) b.unless("ge", root, 2 ** rootBits, otherwise);
   b.loadTo(entry, "u32", element(b, map, 0, root, 4), 0);
   for (let level = 0; level < depth; level++) {
     b.unless("set", entry, LEAF | 0, leaf, 32);

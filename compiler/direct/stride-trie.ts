@@ -10,7 +10,7 @@ const NODE_SIZE = 1 << NODE_BITS;
 export const LEAF = 0x80000000;
 
 export interface StrideTrie {
-  readonly rootBits: number;
+  readonly rootBits: (typeof ROOTS)[number]["bits"];
   /** Nodes below the root on the longest way. */
   readonly depth: number;
   /** u32 in host order: the root's, then the nodes'. */
@@ -24,10 +24,14 @@ export interface Prefix {
   readonly rank: number;
 }
 
-/** Prefixes from which on a root of 16 bits is worth its 256 KiB. */
-const MANY = 2000;
+/** Bits of the root, by the number of prefixes from which on they are worth their memory: 1 KiB, 256 KiB, 4 MiB. */
+const ROOTS = [
+  { from: 50_000, bits: 20 },
+  { from: 2000, bits: 16 },
+  { from: 0, bits: 8 },
+] as const;
 
-/** `bits` bits (at most 16) of big-endian bytes from bit `at`. */
+/** `bits` bits (at most 20) of big-endian bytes from bit `at`. */
 const bitsAt = (bytes: Uint8Array, at: number, bits: number): number => {
   let value = 0;
   for (let i = at; i < at + bits; i++) value = (value << 1) | (((bytes[i >>> 3] ?? 0) >>> (7 - (i & 7))) & 1);
@@ -36,7 +40,7 @@ const bitsAt = (bytes: Uint8Array, at: number, bits: number): number => {
 
 /** Builds the trie. */
 export const strideTrie = (prefixes: readonly Prefix[]): StrideTrie => {
-  const rootBits = prefixes.length >= MANY ? 16 : 8;
+  const rootBits = ROOTS.find(({ from }) => prefixes.length >= from)?.bits ?? 8;
   let entries = new Uint32Array(Math.max(1024, 2 ** rootBits * 2)).fill(LEAF | NO_RANK);
   let used = 2 ** rootBits;
   let depth = 0;
@@ -54,7 +58,7 @@ export const strideTrie = (prefixes: readonly Prefix[]): StrideTrie => {
   for (const { bytes, length, rank } of [...prefixes].sort((a, b) => a.length - b.length)) {
     let base = 0;
     let at = 0;
-    let bits = rootBits;
+    let bits: number = rootBits;
     let level = 0;
     while (length > at + bits) {
       const i = base + bitsAt(bytes, at, bits);

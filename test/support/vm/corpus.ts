@@ -15,7 +15,9 @@ import {
   keyLayout,
   loadVm,
   PACKET_MEMBERS,
+  parseFlows,
   plan,
+  Switch,
   type DatapathPlan,
   type Hook,
 } from "#compiler";
@@ -64,6 +66,19 @@ const direct = (seed: number, hook: Hook): ObjectSpec => {
   return compileDirect(sw, hook, { upcalls: true }).object;
 };
 
+/** `n` prefixes of all lengths from 8 on, and as many addresses. */
+const routes = (n: number, hook: Hook): ObjectSpec => {
+  const r = new Random(n);
+  const sw = new Switch({ failMode: "secure" });
+  for (let number = 1; number <= N_PORTS; number++) sw.setPort({ number });
+  const flows = Array.from({ length: 2 * n }, (_, i) => {
+    const address = `${1 + r.below(223)}.${r.below(256)}.${r.below(256)}.${r.below(256)}`;
+    return `priority=${i % 99},ip,nw_dst=${address}/${i < n ? 8 + r.below(25) : 32},actions=dec_ttl,output:${1 + (i % N_PORTS)}`;
+  });
+  for (const flow of parseFlows(flows.join("\n"), { file: "routes" })) sw.add(flow, 0);
+  return compileDirect(sw, hook).object;
+};
+
 /** Writes the objects into `dir`. @returns how many */
 export const writeCorpus = (dir: string): number => {
   const write = (name: string, object: ObjectSpec): void => writeFileSync(join(dir, `${name}.o`), writeElf(object));
@@ -71,6 +86,7 @@ export const writeCorpus = (dir: string): number => {
   for (const hook of HOOKS) {
     write(`every-member-${hook}`, compileDatapath(plan({ key: keyLayout(PACKET_MEMBERS), maxEntries: 16 }), [hook]));
     for (const seed of TABLES) write(`random-${seed}-${hook}`, seasoned(seed, hook));
+    for (const n of [100, 3000, 60_000]) write(`routes-${n}-${hook}`, routes(n, hook));
     for (const seed of TABLES) write(`direct-${seed}-${hook}`, direct(seed, hook));
   }
   return readdirSync(dir).length;
