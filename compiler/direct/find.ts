@@ -173,11 +173,14 @@ export const emitFind = (d: Direct, table: FindTable, to: Found): void => {
   const best = b.value("best", NO_RANK);
   const done = b.block("found");
   parts.forEach((part, at) => {
+    const isFirst = at === 0;
+    const isLast = at === parts.length - 1;
     const next = b.block("next_part");
     // What stands already may be better than anything here.
-    if (at > 0) b.unless("le", best, bestRank(part), done);
-    const rank = b.reg("rank");
-    const better = b.block("better");
+    if (!isFirst) b.unless("le", best, bestRank(part), done);
+    // The first part finds the best so far, whatever it is.
+    const rank = isFirst ? best : b.reg("rank");
+    const better = isFirst ? next : b.block("better");
     if (part.kind === "code") {
       const blocks: { block: BlockId; rank: number }[] = [];
       emitCode(d, table, part, (r) => {
@@ -196,14 +199,16 @@ export const emitFind = (d: Direct, table: FindTable, to: Found): void => {
       else emitTrie(d, table, part, at, rank, next);
       b.jump(better);
     }
-    b.place(better);
-    const take = b.block("take");
-    b.branch("lt", rank, best, take, next);
-    b.place(take);
-    b.mov(best, rank);
+    if (!isFirst) {
+      b.place(better);
+      const take = b.block("take");
+      b.branch("lt", rank, best, take, next);
+      b.place(take);
+      b.mov(best, rank);
+    }
     b.place(next);
     // Whatever the parts so far have found: what follows is verified once.
-    forget(d, best, NO_RANK);
+    if (!isLast) forget(d, best, NO_RANK);
   });
   b.place(done);
   b.unless("ge", best, table.wants.length, to.miss);

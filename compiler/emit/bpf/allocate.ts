@@ -14,7 +14,7 @@ import type { Slot } from "../../ir/types.js";
 import { defOf, renameRegs, type LInst, type LProgram, type Reg } from "./lir.js";
 import { liveness, type Liveness } from "./liveness.js";
 import { bounds, contains, extent, intersects, union, type Ranges } from "./ranges.js";
-import { shareSlots } from "./share-slots.js";
+import { dropDeadStores, shareSlots } from "./share-slots.js";
 import { spill, type Level, type SpillState } from "./spill.js";
 
 /** A machine register number 0..9. */
@@ -225,8 +225,10 @@ export const allocate = (source: LProgram, firstSlot: number): Allocation => {
     }
     lives.sort((a, b) => a.ranges[0]! - b.ranges[0]! || a.reg - b.reg);
     const { assigned, spilled } = scan(lives, program.nRegs);
-    if (spilled.length === 0)
-      return { program, physOf: (r) => assigned[r]!, spillSlots: shareSlots(program, state.slots) };
+    if (spilled.length === 0) {
+      const lean = dropDeadStores(program, state.slots);
+      return { program: lean, physOf: (r) => assigned[r]!, spillSlots: shareSlots(lean, state.slots) };
+    }
     const stuck = spilled.find((r) => groups.levels[r] === 2);
     if (stuck !== undefined)
       throw new IrError({ program: program.name }, `no machine register is left for %${program.hints[stuck]}`);

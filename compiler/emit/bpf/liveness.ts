@@ -130,6 +130,10 @@ const frequencies = (blocks: readonly LBlock[]): number[] => {
   return frequency;
 };
 
+/** Registers that are wanted after each block. */
+export const liveAfter = (program: LProgram): ReadonlyMap<BlockId, ReadonlySet<Reg>> =>
+  new Map([...blockFacts(program)].map(([id, { liveOut }]) => [id, liveOut]));
+
 export const liveness = (program: LProgram): Liveness => {
   const facts = blockFacts(program);
   const often = frequencies(program.blocks);

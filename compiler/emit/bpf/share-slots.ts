@@ -4,8 +4,8 @@
 // (liveness.ts), asked about a program in which each slot stands for a register and everything else for one more.
 
 import type { Slot } from "../../ir/types.js";
-import { renameRegs, type LInst, type LProgram, type Reg } from "./lir.js";
-import { liveness } from "./liveness.js";
+import { renameRegs, usesOf, type LInst, type LProgram, type Reg } from "./lir.js";
+import { liveAfter, liveness } from "./liveness.js";
 import { intersects, union, type Ranges } from "./ranges.js";
 
 /** `inst` as one that reads and writes slots: slot `i` is register `i`, whatever is in a register is `other`. */
@@ -25,23 +25,52 @@ const asSlots = (inst: LInst, indexOf: ReadonlyMap<number, number>, other: Reg):
   return renameRegs(inst, () => other);
 };
 
+/** The program in which each of `slots` stands for a register. */
+const slotProgram = (program: LProgram, indexOf: ReadonlyMap<number, number>): LProgram => ({
+  ...program,
+  blocks: program.blocks.map((block) => ({
+    ...block,
+    insts: block.insts.map((inst) => asSlots(inst, indexOf, indexOf.size)),
+  })),
+  nRegs: indexOf.size + 1,
+  hints: [],
+});
+
+const indicesOf = (slots: readonly Slot[]): ReadonlyMap<number, number> =>
+  new Map(slots.map(({ slot }, i) => [slot, i]));
+
+/**
+ * `program` without stores to `slots` that nothing reads: every write of a spilled register stores it, also one that the next
+ * overwrites.
+ */
+export const dropDeadStores = (program: LProgram, slots: readonly Slot[]): LProgram => {
+  const indexOf = indicesOf(slots);
+  const view = slotProgram(program, indexOf);
+  const after = liveAfter(view);
+  const blocks = program.blocks.map((block, b) => {
+    const seen = view.blocks[b]!.insts;
+    const live = new Set(after.get(block.id));
+    const kept: LInst[] = [];
+    for (let i = block.insts.length - 1; i >= 0; i--) {
+      const inst = block.insts[i]!;
+      const slot = inst.op === "store" && typeof inst.base === "object" ? indexOf.get(inst.base.slot) : undefined;
+      if (slot !== undefined && !live.has(slot)) continue;
+      if (slot !== undefined) live.delete(slot);
+      for (const used of usesOf(seen[i]!)) live.add(used);
+      kept.push(inst);
+    }
+    return kept.length === block.insts.length ? block : { ...block, insts: kept.reverse() };
+  });
+  return { ...program, blocks };
+};
+
 /**
  * Which slot each of `slots` becomes.
  * @param program - allocated; reads and writes `slots` whole, as spilling does
  * @returns by slot number, one of `slots` each; several may become one
  */
 export const shareSlots = (program: LProgram, slots: readonly Slot[]): ReadonlyMap<number, Slot> => {
-  const indexOf = new Map(slots.map(({ slot }, i) => [slot, i]));
-  const other = slots.length;
-  const { ranges } = liveness({
-    ...program,
-    blocks: program.blocks.map((block) => ({
-      ...block,
-      insts: block.insts.map((inst) => asSlots(inst, indexOf, other)),
-    })),
-    nRegs: slots.length + 1,
-    hints: [],
-  });
+  const { ranges } = liveness(slotProgram(program, indicesOf(slots)));
   const shared: { readonly slot: Slot; taken: Ranges }[] = [];
   const to = new Map<number, Slot>();
   // By start of life: that is how few of them overlap at any one time, and how many are needed.

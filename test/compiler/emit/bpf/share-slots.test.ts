@@ -71,3 +71,33 @@ describe("shareSlots()", function () {
       loadObject(linux(), object)[Symbol.dispose]();
     });
 });
+
+/** Stores of eight bytes to the stack that a later one overwrites, with nothing between that could read them. */
+const overwritten = (code: Uint8Array): number => {
+  const view = new DataView(code.buffer, code.byteOffset, code.length);
+  const stored = new Set<number>();
+  let n = 0;
+  for (let at = 0; at < code.length; at += 8) {
+    const opcode = code[at]!;
+    const [dst, src] = [code[at + 1]! & 15, code[at + 1]! >>> 4];
+    const off = view.getInt16(at + 2, true);
+    const isJump = (opcode & 7) === 5 || (opcode & 7) === 6;
+    if (isJump || (opcode === 0xbf && src === 10)) stored.clear();
+    else if ((opcode & 7) === 1 && src === 10) stored.delete(off & ~7);
+    else if (opcode === 0x7b && dst === 10) {
+      if (stored.has(off)) n++;
+      stored.add(off);
+    }
+    if (opcode === 0x18) at += 8;
+  }
+  return n;
+};
+
+describe("dropDeadStores()", () => {
+  it("leaves no spilled value that is overwritten before it is read", () => {
+    const { programs } = compileDatapath(planOf(1, 8));
+    for (const { name, code } of programs) assert.equal(overwritten(code), 0, name);
+    // The count can tell: two stores to one place.
+    assert.equal(overwritten(Uint8Array.of(0x7b, 0x1a, 0xf8, 0xff, 0, 0, 0, 0, 0x7b, 0x1a, 0xf8, 0xff, 0, 0, 0, 0)), 1);
+  });
+});
