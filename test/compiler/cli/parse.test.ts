@@ -1,34 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { Command } from "commander";
-import { CodecError } from "ebpf-assembler";
-import { addCompilerCommands, type Io } from "#compiler";
-
-interface Outcome {
-  readonly out: string;
-  readonly err: string;
-  readonly code: number;
-}
-
-/** Runs one command on files that are given as text. */
-const run = (files: Readonly<Record<string, string>>, ...args: string[]): Outcome => {
-  let out = "";
-  let err = "";
-  let code = 0;
-  const io: Io = {
-    readText: (path) => {
-      if (!Object.hasOwn(files, path)) throw new CodecError(`read ${path}`, -1, "no such file");
-      return files[path]!;
-    },
-    out: (text) => (out += text),
-    err: (text) => (err += text),
-    exit: (status) => (code = status),
-  };
-  const program = new Command().exitOverride();
-  addCompilerCommands(program, io);
-  program.parse(args, { from: "user" });
-  return { out, err, code };
-};
+import { runCommand as run } from "../../support/cli.js";
 
 const FLOWS = "# two good, one bad\ntable=1,priority=9,tcp,actions=drop\n\nip,nw_src=x,actions=1\nactions=NORMAL\n";
 

@@ -4,35 +4,9 @@ import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Command } from "commander";
-import { addCompilerCommands, readPcap, writePcap, type Io } from "#compiler";
-import { CodecError, fromHex, toHex } from "ebpf-assembler";
-
-interface Outcome {
-  readonly out: string;
-  readonly err: string;
-  readonly code: number;
-}
-
-/** Runs one command on texts that are given as files. */
-const run = (files: Readonly<Record<string, string>>, ...args: string[]): Outcome => {
-  let out = "";
-  let err = "";
-  let code = 0;
-  const io: Io = {
-    readText: (path) => {
-      if (!Object.hasOwn(files, path)) throw new CodecError(`read ${path}`, -1, "no such file");
-      return files[path]!;
-    },
-    out: (text) => (out += text),
-    err: (text) => (err += text),
-    exit: (status) => (code = status),
-  };
-  const program = new Command().exitOverride();
-  addCompilerCommands(program, io);
-  program.parse(args, { from: "user" });
-  return { out, err, code };
-};
+import { readPcap, writePcap } from "#compiler";
+import { fromHex, toHex } from "ebpf-assembler";
+import { runCommand as run } from "../../support/cli.js";
 
 // 02:…:01 -> 02:…:02 and back, UDP over IPv4, TTL 64.
 const THERE = "02000000000202000000000108004500002000000000401166ab0a0000010a00000200350035000c000000000000";
