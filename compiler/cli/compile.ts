@@ -8,7 +8,7 @@ import { buildMain, compileMain } from "../datapath/compile.js";
 import { buildOffload, compileOffload } from "../datapath/offload.js";
 import type { DatapathPlan } from "../datapath/plan.js";
 import { formatReport, report } from "../datapath/report.js";
-import { compileDirect, directReport, formatDirectReport } from "../direct/index.js";
+import { compileDirect, directReport, DirectRefusal, formatDirectReport, type DirectProgram } from "../direct/index.js";
 import { printProgram } from "../ir/print.js";
 import type { Hook, Program } from "../ir/types.js";
 import { PIPELINE, runPasses } from "../passes/index.js";
@@ -65,10 +65,13 @@ const ifindexOfName = (io: Io, name: string): number => {
   return ifindex;
 };
 
-/** Compiles in direct mode. Ports that are not named are the interfaces of their number. */
-const compileDirectly = (io: Io, files: FileIo, sw: Switch, hook: Hook, options: CompileOptions): void => {
+/** The tables of `sw` themselves. Ports that are not named are the interfaces of their number. */
+const makeDirect = (io: Io, sw: Switch, hook: Hook, options: CompileOptions): DirectProgram => {
   const indices = new Map([...(options.port ?? [])].map(([name, port]) => [port, ifindexOfName(io, name)]));
-  const made = compileDirect(sw, hook, { ifindexOf: (port) => indices.get(port) ?? port });
+  return compileDirect(sw, hook, { ifindexOf: (port) => indices.get(port) ?? port });
+};
+
+const writeDirect = (io: Io, files: FileIo, made: DirectProgram, hook: Hook, options: CompileOptions): void => {
   const { object, ir } = made;
   const outputs: Readonly<Record<CompileOptions["emit"], () => Uint8Array>> = {
     obj: () => writeElf(object),
@@ -96,7 +99,19 @@ const compile = (io: Io, files: FileIo, flows: string, options: CompileOptions):
     ...(options.meters === undefined ? {} : { meters: options.meters }),
     ...(named === undefined ? {} : { named }),
   });
-  if (options.mode === "direct" && hook !== "offload") return compileDirectly(io, files, sw, hook, options);
+  let why: string | undefined;
+  // Passes are shown of the program that has them all, the datapath's.
+  if (hook !== "offload" && (options.mode === "direct" || (options.mode === "auto" && printAfter === undefined))) {
+    let direct: DirectProgram | undefined;
+    try {
+      direct = makeDirect(io, sw, hook, options);
+    } catch (error) {
+      const isRefusal = error instanceof DirectRefusal || error instanceof RangeViolation;
+      if (options.mode === "direct" || !isRefusal) throw error;
+      why = error.message;
+    }
+    if (direct !== undefined) return writeDirect(io, files, direct, hook, options);
+  }
   const made = forecastPlan(sw);
   if (printAfter !== undefined) {
     if (!PIPELINE.some(({ name }) => name === printAfter)) {
@@ -115,7 +130,7 @@ const compile = (io: Io, files: FileIo, flows: string, options: CompileOptions):
   else if (options.report !== true && printAfter === undefined) {
     throw new RangeViolation("Nowhere to write the object to: give -o FILE");
   }
-  const facts = report(sw, made, hook, object);
+  const facts = report(sw, made, hook, object, why);
   if (options.json === true) io.out(`${JSON.stringify(facts)}\n`);
   else if (options.report === true) io.out(formatReport(facts));
 };

@@ -45,11 +45,19 @@ export interface Report {
   readonly lookups: { readonly least: number; readonly most: number };
 }
 
-/** The facts of one compile. */
-export const report = (sw: Switch, plan: DatapathPlan, hook: Hook | "offload", object: ObjectSpec): Report => ({
+/** The facts of one compile. @param instead - why the tables themselves are not compiled, when that was asked for */
+export const report = (
+  sw: Switch,
+  plan: DatapathPlan,
+  hook: Hook | "offload",
+  object: ObjectSpec,
+  instead?: string,
+): Report => ({
   hook,
   mode: "megaflow",
-  why: "the tables are translated in user space on a miss; the program holds the cache of what came out",
+  why:
+    "the tables are translated in user space on a miss; the program holds the cache of what came out" +
+    (instead === undefined ? "" : ` (${instead})`),
   tables: [...sw.tables()].map((table) => ({
     table: table.id,
     rules: [...table.rules].length,

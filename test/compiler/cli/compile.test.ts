@@ -25,6 +25,8 @@ const run = (flows: string, ...args: string[]): { out: string; err: string; code
   return result;
 };
 
+const CACHE = ["--mode", "megaflow"] as const;
+
 describe("ofxdp compile", () => {
   let dir: string;
   before(() => (dir = mkdtempSync(join(tmpdir(), "ofxdp-compile-"))));
@@ -33,7 +35,7 @@ describe("ofxdp compile", () => {
   for (const hook of ["xdp", "tc"] as const) {
     it(`writes an object for ${hook} that reads back, loads into the kernel and has the flows as source lines`, () => {
       const file = join(dir, `${hook}.o`);
-      assert.deepEqual(run(FLOWS, "a.flows", "-o", file, "--hook", hook), { out: "", err: "", code: 0 });
+      assert.deepEqual(run(FLOWS, "a.flows", "-o", file, "--hook", hook, ...CACHE), { out: "", err: "", code: 0 });
       const object = readElf(new Uint8Array(readFileSync(file)));
       assert.deepEqual(
         object.programs.map(({ name }) => name),
@@ -76,22 +78,34 @@ describe("ofxdp compile", () => {
 
   it("reports tables, key, shapes and maps as words and as JSON", () => {
     const file = join(dir, "r.o");
-    const words = run(FLOWS, "a.flows", "-o", file, "--report").out;
+    const words = run(FLOWS, "a.flows", "-o", file, ...CACHE, "--report").out;
     assert.match(words, /^table 0: 2 rules, megaflow/m);
     assert.match(
       words,
       /^actions set\(eth\(dst=02:00:00:00:00:03\)\),set\(ipv4\(ttl=63\)\),3: 1[0-9] bytes of arguments/m,
     );
     assert.match(words, /^program main_xdp: \d+ instructions, \d+ bytes of stack, about \d+ steps of the verifier/m);
-    const facts = JSON.parse(run(FLOWS, "a.flows", "-o", file, "-j").out) as { key: { members: string[] } };
+    const facts = JSON.parse(run(FLOWS, "a.flows", "-o", file, ...CACHE, "-j").out) as { key: { members: string[] } };
     assert.deepEqual(facts.key.members, ["in_port", "dl_type", "dl_dst", "nw_proto", "nw_ttl", "nw_dst"]);
   });
 
   it("prints the intermediate representation and the instructions", () => {
-    assert.match(run(FLOWS, "a.flows", "--emit", "ir").out, /@entry/);
-    assert.match(run(FLOWS, "a.flows", "--emit", "asm").out, /call bpf_map_lookup_elem#1/);
+    assert.match(run(FLOWS, "a.flows", ...CACHE, "--emit", "ir").out, /@entry/);
+    assert.match(run(FLOWS, "a.flows", ...CACHE, "--emit", "asm").out, /call bpf_map_lookup_elem#1/);
     assert.match(run(FLOWS, "--list-passes").out, /^drop-dead: /m);
     assert.match(run(FLOWS, "a.flows", "--print-after", "drop-dead").out, /@entry/);
+  });
+
+  it("takes direct mode where a program can carry all tables, megaflow mode elsewhere, and says why", () => {
+    const report = (flows: string, ...args: readonly string[]): string =>
+      run(flows, "a.flows", "-o", join(dir, "auto.o"), "--report", ...args).out;
+    assert.match(report(FLOWS), /^xdp, direct mode: every rule of every table is code or data/);
+    assert.match(
+      report("table=0,actions=goto_table:1\ntable=1,ip actions=controller\n"),
+      /^xdp, megaflow mode: .*table 1/,
+    );
+    assert.match(report("actions=output:2,output:3\n"), /^xdp, megaflow mode: .*XDP cannot clone/);
+    assert.match(report("actions=output:2,output:3\n", "--hook", "tc"), /^tc, direct mode/);
   });
 
   it("knows ports by the names that --port gives", () => {
