@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { check, IrBuilder, PIPELINE, printProgram, runPasses, type Program } from "#compiler";
+import { check, IrBuilder, PIPELINE, printProgram, runPasses, type Program, type VReg } from "#compiler";
 
 const built = (build: (b: IrBuilder) => void): Program => {
   const b = new IrBuilder("p", "xdp");
@@ -272,6 +272,26 @@ const ROWS: readonly Row[] = [
   %or.7 = or %changing.3, %first.1
   %xor.8 = xor %both.6, %or.7
   return %xor.8
+`,
+  },
+  {
+    pass: "share-expressions",
+    name: "knows what is made of shared results for the same, too",
+    build: (b) => {
+      const x = b.ctx("ingress_ifindex");
+      const twice = (): VReg => b.alu("mul", b.alu("add", b.alu("rsh", x, 8, "high"), 4, "sum"), 3, "product");
+      b.ret(b.alu("sub", twice(), twice()));
+    },
+    want: `@entry.0:
+  %ingress_ifindex.0 = ctx.ingress_ifindex
+  %high.1 = rsh %ingress_ifindex.0, 8
+  %sum.2 = add %high.1, 4
+  %product.3 = mul %sum.2, 3
+  %high.4 = %high.1
+  %sum.5 = %sum.2
+  %product.6 = %product.3
+  %sub.7 = sub %product.3, %product.6
+  return %sub.7
 `,
   },
   {
