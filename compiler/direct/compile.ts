@@ -15,6 +15,7 @@ import { plan } from "../datapath/plan.js";
 import { emitUpcall } from "../datapath/upcall.js";
 import { costOf, VERIFIER_LIMITS } from "../emit/bpf/cost.js";
 import { emitProgram } from "../emit/bpf/emit.js";
+import { FrameError } from "../emit/bpf/frame.js";
 import { IrBuilder } from "../ir/builder.js";
 import type { BlockId, Hook, Program } from "../ir/types.js";
 import { ethernet, NW_FRAG } from "../packet/headers.js";
@@ -222,7 +223,7 @@ const maps = (analysis: Analysis, tables: readonly MapSpec[], upcalls: boolean):
 
 /** Which limit of the verifier a program is expected to be beyond. */
 const beyondVerifier = (main: ProgramSpec): string | undefined => {
-  const { instructions, estimatedSteps, pendingJumps, stackBytes } = costOf(main);
+  const { instructions, estimatedSteps, pendingJumps } = costOf(main);
   if (estimatedSteps > VERIFIER_LIMITS.instructions)
     return (
       `it has the most of the program's ${instructions} instructions, which may take the verifier ${estimatedSteps} ` +
@@ -230,9 +231,17 @@ const beyondVerifier = (main: ProgramSpec): string | undefined => {
     );
   if (pendingJumps > VERIFIER_LIMITS.pendingJumps)
     return `it has the most of the program's ${pendingJumps} pending branches, and ${VERIFIER_LIMITS.pendingJumps} are the limit`;
-  return stackBytes > VERIFIER_LIMITS.stackBytes
-    ? `the program needs ${stackBytes} bytes of stack, and ${VERIFIER_LIMITS.stackBytes} are the limit`
-    : undefined;
+  return undefined;
+};
+
+/** The main program. @throws {@link DirectRefusal} naming the last table when the stack does not suffice for all */
+const emitMain = (ir: Program, hook: Hook, { tables }: Analysis): ProgramSpec => {
+  try {
+    return emitProgram(ir, TARGETS[hook]);
+  } catch (error) {
+    if (!(error instanceof FrameError)) throw error;
+    throw new DirectRefusal([...tables.keys()].at(-1) ?? 0, `with those before it, ${error.problem}`);
+  }
 };
 
 /** The table that most instructions are there for. */
@@ -265,7 +274,7 @@ export const compileDirect = (sw: Switch, hook: Hook, options: DirectOptions = {
   for (let stages = MAX_STAGES; ; stages >>>= 1) {
     const { program, maps: tables, pipeline } = buildProgram(analysis, hook, options, stages);
     const ir = runPasses(program);
-    const main = emitProgram(ir, TARGETS[hook]);
+    const main = emitMain(ir, hook, analysis);
     const why = beyondVerifier(main);
     if (why === undefined) {
       const programs = upcalls ? [emitProgram(buildStub(hook), TARGETS[hook]), main] : [main];

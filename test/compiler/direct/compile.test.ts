@@ -113,6 +113,32 @@ describe("compileDirect()", function () {
     );
   });
 
+  it("refuses tables that the stack does not suffice for", () => {
+    // Registers of which nothing is known, every address of a packet, and a rule to be counted in each of many tables.
+    const regs = Array.from({ length: 16 }, (_, i) => i);
+    const moves = regs.map((i) => `move:NXM_OF_ETH_SRC[${i}..31]->NXM_NX_REG${i}[${i}..31]`);
+    const looks = [
+      ...regs.map((i) => `reg${i}=${i + 1}`),
+      "metadata=5",
+      "mpls,mpls_label=3",
+      "eth_type=0x894f,nsh_mdtype=1,nsh_spi=1,nsh_c1=1,nsh_c2=2,nsh_c3=3,nsh_c4=4",
+      "icmp6,ipv6_src=::1,ipv6_dst=::2,icmp_type=135,icmp_code=0,nd_target=::3,nd_sll=02:00:00:00:00:01,ipv6_label=1",
+      "arp,arp_spa=10.0.0.1,arp_tpa=10.0.0.2,arp_sha=02:00:00:00:00:01,arp_tha=02:00:00:00:00:02,vlan_tci=0x1001",
+      "tcp,nw_src=10.0.0.1,nw_dst=10.0.0.2,tp_src=1,tp_dst=2,tcp_flags=2,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02",
+    ];
+    const chain = Array.from({ length: 47 }, (_, t) => [
+      `table=${t},priority=1,reg${t % 16}=${t + 9},actions=goto_table:${t + 1}`,
+      `table=${t},priority=0,actions=${t === 0 ? `${moves.join()},move:NXM_OF_ETH_SRC[]->OXM_OF_METADATA[0..47],push_vlan:0x8100,` : ""}goto_table:${t + 1}`,
+    ]).flat();
+    const last = looks.map(
+      (look, i) => `table=47,priority=${i},${look},actions=dec_ttl,mod_nw_src:1.2.3.4,output:1,output:2`,
+    );
+    assert.throws(
+      () => compileDirect(switchOf([...chain, ...last]), "tc", { upcalls: true }),
+      (error) => error instanceof DirectRefusal && error.table === 47 && /stack slots need/.test(error.message),
+    );
+  });
+
   it("comes back from tables to the rest of each list, whoever resubmitted to them", () => {
     const flows = [
       "priority=2,ip,nw_dst=10.0.0.1,actions=resubmit(,1),resubmit(,2),resubmit(,1),output:2",
