@@ -11,6 +11,7 @@ import { tableLayout, type TableLayout } from "./table.js";
 export const TARGET_SIZE: Readonly<Record<SetTarget, number>> = {
   eth_dst: 6,
   eth_src: 6,
+  skb_priority: 4,
   mpls_lse: 4,
   nsh_flags: 1,
   nsh_ttl: 1,

@@ -36,7 +36,7 @@ const HEADROOM = 256;
 /** The largest packet: a GSO super-packet of 64 KiB and its tags. */
 const MAX_PACKET = 65536 + 64;
 
-const L2_TARGETS: ReadonlySet<SetTarget> = new Set(["eth_dst", "eth_src", "vlan_tci"]);
+const L2_TARGETS: ReadonlySet<SetTarget> = new Set(["eth_dst", "eth_src", "vlan_tci", "skb_priority"]);
 
 /** Actions, beside sets, that come in behind or instead of the Ethernet header. */
 const BEYOND_L2: ReadonlySet<DpAction["kind"]> = new Set<DpAction["kind"]>([
@@ -119,6 +119,8 @@ export class Executor {
         sink.controller(action, this.#cut());
         return true;
       case "set":
+        // No byte of the packet, and no port has queues.
+        if (action.target === "skb_priority") return true;
         if (isShimTarget(action.target)) this.#setShim(action.target, action.bytes);
         else SETTERS[action.target](this.#writable(), this.#layers, action.bytes);
         return true;

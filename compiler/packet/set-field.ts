@@ -224,7 +224,7 @@ export const isShimTarget = (target: SetTarget): target is ShimTarget =>
   target.startsWith("mpls_") || target.startsWith("nsh_");
 
 /** `value` has the size that {@link SetTarget} states, in network order. */
-export const SETTERS: Readonly<Record<Exclude<SetTarget, ShimTarget>, Setter>> = {
+export const SETTERS: Readonly<Record<Exclude<SetTarget, ShimTarget | "skb_priority">, Setter>> = {
   eth_dst: setPlain(ethernet.fields.dst.byteOffset),
   eth_src: setPlain(ethernet.fields.src.byteOffset),
   vlan_tci: setVlanTci,

@@ -126,7 +126,10 @@ const mixesLabels = (actions: readonly DpAction[]): boolean => {
   const last = actions.findLastIndex(isLabelAction);
   const isTag = ({ kind }: DpAction): boolean => kind === "push_vlan" || kind === "pop_vlan";
   const isDeep = (action: DpAction): boolean =>
-    action.kind === "set" && !isLabelAction(action) && !action.target.startsWith("eth_");
+    action.kind === "set" &&
+    !isLabelAction(action) &&
+    !action.target.startsWith("eth_") &&
+    action.target !== "skb_priority";
   return actions.slice(0, last).some(isTag) || actions.slice(first).some(isDeep);
 };
 

@@ -9,6 +9,7 @@ import type { Frozen } from "./frozen.js";
 export type SetTarget =
   | "eth_dst" // 6 bytes
   | "eth_src" // 6 bytes
+  | "skb_priority" // 4 bytes, of the packet's buffer: the queue that it goes into
   | "mpls_lse" // 4 bytes: the outermost label stack entry
   | "nsh_flags" // 1, two bits
   | "nsh_ttl" // 1, six bits

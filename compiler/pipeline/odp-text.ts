@@ -69,6 +69,7 @@ interface TargetText {
 const TARGETS: Readonly<Record<SetTarget, TargetText>> = {
   eth_src: { header: "eth", key: "src", text: macText },
   eth_dst: { header: "eth", key: "dst", text: macText },
+  skb_priority: { header: "skb_priority", key: "", text: hexadecimal },
   nsh_flags: { header: "nsh", key: "flags", text: decimal },
   nsh_ttl: { header: "nsh", key: "ttl", text: decimal },
   nsh_spi: { header: "nsh", key: "spi", text: hexAlways },

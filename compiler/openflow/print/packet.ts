@@ -35,6 +35,7 @@ const shownMembers = (flow: FlowWords): Member[] => {
   const members: Member[] = [
     ...(get(flow, "in_port") === 0 ? [] : (["in_port"] as const)),
     "packet_type",
+    ...(get(flow, "skb_priority") === 0 ? [] : (["skb_priority"] as const)),
     ...(isFramed ? (["dl_dst", "dl_src", "dl_type", "vlan0_tpid", "vlan0_tci"] as const) : []),
   ];
   for (const member of Object.keys(FLOW) as Member[]) {

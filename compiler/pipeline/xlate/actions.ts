@@ -109,14 +109,19 @@ const HANDLERS: { readonly [K in ActionKind]?: Handler<K> } = {
     return false;
   },
   output_trunc: (ctx, { port, maxLen }) => outputTruncated(ctx, port, maxLen, tableAction),
-  // No port here has queues: what is put into one goes out as it is.
-  enqueue: (ctx, { port }, inBucket) => output(ctx, port, 0, inBucket, tableAction),
+  enqueue: (ctx, { port, queue }, inBucket) => {
+    const before = ctx.get("skb_priority");
+    set(ctx.flow, "skb_priority", queue);
+    output(ctx, port, 0, inBucket, tableAction);
+    set(ctx.flow, "skb_priority", before);
+  },
+  // The priority of a queue is its number, as in OVS's user-space datapath.
   set_queue: (ctx, { queue }) => {
-    ctx.queue = queue;
+    set(ctx.flow, "skb_priority", queue);
   },
   pop_queue: (ctx) => {
-    if (ctx.queue !== 0) ctx.trace?.note("queue = 0");
-    ctx.queue = 0;
+    if (ctx.get("skb_priority") !== 0) ctx.trace?.note("queue = 0");
+    set(ctx.flow, "skb_priority", 0);
   },
   clone,
   check_pkt_larger: (ctx, action, _inBucket, list, next) => {

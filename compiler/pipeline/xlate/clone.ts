@@ -29,16 +29,15 @@ export const runActionSet = (ctx: Context): void => {
   ctx.inActionSet = false;
 };
 
-/** Runs `body` on a copy of stack, action set, queue and flow. */
+/** Runs `body` on a copy of stack, action set and flow. */
 const aside = (ctx: Context, body: () => void): void => {
-  const { stack, actionSet, queue } = ctx;
+  const { stack, actionSet } = ctx;
   const flow = ctx.flow.slice();
   ctx.stack = [...stack];
   ctx.actionSet = [...actionSet];
   body();
   ctx.stack = stack;
   ctx.actionSet = actionSet;
-  ctx.queue = queue;
   ctx.flow.set(flow);
 };
 

@@ -1,5 +1,5 @@
 // Turns the difference between the packet as the datapath has it and as the pipeline sees it into `set` actions, just
-// before something is sent, in OVS's order (lib/odp-util.h commit_odp_actions): Ethernet, L3, ND, ports, ICMP, MPLS, VLAN.
+// before something is sent, in OVS's order (lib/odp-util.h commit_odp_actions): Ethernet, L3, ND, ports, ICMP, MPLS, VLAN, priority.
 // A value is written whole, merged with what the packet had: so committing a field marks all of it, and where the set
 // depends on what the packet is, the bits that say so.
 
@@ -93,6 +93,7 @@ const ICMP: readonly Row[] = [
 
 const NONE: readonly Row[] = [];
 
+const PRIORITY_WORD = FLOW.skb_priority.at >>> 5;
 const PACKET_TYPE_WORD = FLOW.packet_type.at >>> 5;
 
 /** What lies above L3, by protocol, and the families in which it does. */
@@ -193,4 +194,9 @@ export const commit = (ctx: Context): void => {
     commitMpls(ctx);
   }
   commitVlans(ctx);
+  if (flow[PRIORITY_WORD] !== base[PRIORITY_WORD]) {
+    const bytes = valueOf(flow, "skb_priority", 4);
+    ctx.actions.push({ kind: "set", target: "skb_priority", bytes, family: "other", proto: 0 });
+    base[PRIORITY_WORD] = flow[PRIORITY_WORD]!;
+  }
 };

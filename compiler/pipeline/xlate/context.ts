@@ -82,8 +82,6 @@ export class Context {
   /** Flows learned, in order. */
   learned: LearnedFlow[] = [];
   finTimeouts: FinTimeout[] = [];
-  /** Queue that packets are put into. No port here has any: nothing comes of it. */
-  queue = 0;
   /** What was pushed, the last at the end. */
   stack: Uint8Array[] = [];
   /** Nothing more is to be carried out. */
@@ -140,7 +138,6 @@ export class Context {
     if (this.learns.length > 0) this.learns = [];
     if (this.learned.length > 0) this.learned = [];
     if (this.finTimeouts.length > 0) this.finTimeouts = [];
-    this.queue = 0;
     if (this.stack.length > 0) this.stack = [];
     this.exit = false;
     if (this.actionSet.length > 0) this.actionSet = [];

@@ -210,14 +210,13 @@ const OWN_ERRORS: ReadonlySet<XlateError> = new Set<XlateError>(["too_many_mpls_
 const runBucket = (ctx: Context, { bucket }: BucketEntry): void => {
   ctx.trace?.bucket(bucket.id);
   const before = ctx.flow.slice();
-  const { queue, wasMpls } = ctx;
+  const { wasMpls } = ctx;
   ctx.depth++;
   ctx.run(ctx, orderActionSet(bucket.actions), true);
   ctx.depth--;
   if (ctx.freezing) finishFreezing(ctx);
   ctx.flow.set(before);
   ctx.wasMpls = wasMpls;
-  ctx.queue = queue;
   // What ends the bucket does not end what follows the group.
   ctx.exit = false;
   if (ctx.error !== undefined && OWN_ERRORS.has(ctx.error)) ctx.error = undefined;

@@ -98,7 +98,8 @@ describe("Executor.execute()", () => {
         for (const name of before) assert.ok(now.includes(name), `${name}: ${toHex(packet)} became ${toHex(after!)}`);
         if (toHex(after!) !== toHex(packet)) changed++;
       }
-      assert.ok(changed >= 5, `only ${changed} packets were changed`);
+      // The priority is no byte of a packet.
+      assert.ok(target === "skb_priority" ? changed === 0 : changed >= 5, `only ${changed} packets were changed`);
     });
   }
 

@@ -123,6 +123,14 @@ table=0,in_port=4,actions=group:4,1
 table=1,mpls,actions=push_mpls:0x8847,push_mpls:0x8847,1,push_mpls:0x8847,3`,
   },
   {
+    name: "queues",
+    flows: `table=0,in_port=1,actions=set_queue:5,2,pop_queue,3,set_queue:1,set_queue:7,push_mpls:0x8847,4
+table=0,in_port=2,actions=enqueue:3:7,1,enqueue:IN_PORT:4,clone(set_queue:3,4),1
+table=0,in_port=3,mpls,actions=set_queue:9,pop_mpls:0x800,dec_ttl,1
+table=0,in_port=4,actions=set_queue:0x10,resubmit(,1),1
+table=1,ip,actions=set_queue:2,2`,
+  },
+  {
     name: "service headers changed",
     flows: `table=0,in_port=1,dl_type=0x894f,actions=dec_nsh_ttl,2,set_field:3->nsh_flags,set_field:0x123->nsh_spi,3
 table=0,in_port=2,dl_type=0x894f,nsh_mdtype=1,actions=set_field:0x11223344->nsh_c1,set_field:0x55->nsh_c4,set_field:7->nsh_si,1
