@@ -45,7 +45,7 @@ export interface CompileOptions {
  */
 export const compileC = (name: string, { defines = {}, headers = {} }: CompileOptions = {}): ObjectSpec => {
   const compiler = findCompiler();
-  const directory = mkdtempSync(join(tmpdir(), "ofxdp-bench-"));
+  const directory = mkdtempSync(join(tmpdir(), `ofxdp-bench-${process.pid}-`));
   try {
     const out = join(directory, `${name}.o`);
     const include = MULTIARCH[process.arch];

@@ -2,6 +2,8 @@
 
 import { fileURLToPath } from "node:url";
 import { exitCodeOf, OffloadError } from "ebpf-assembler";
+import { linux } from "libbpf-ts";
+import { sweep } from "#runtime";
 import { DAEMON_CASES, runDaemonCase } from "./daemon/run.js";
 import { CASES } from "./datapath/cases.js";
 import { runCase } from "./datapath/run.js";
@@ -59,6 +61,7 @@ const main = async (): Promise<void> => {
   if (options.list) return void process.stdout.write(all.map(({ name, title }) => `${name}\t${title}\n`).join(""));
   const interrupt = new AbortController();
   process.once("SIGINT", () => interrupt.abort(new BenchError("Interrupted")));
+  sweep(linux(), "ofxdp-bench");
   const machine = describeMachine();
   process.stderr.write(`${machine.cpu}, ${machine.nCpus} CPUs, Linux ${machine.kernel}, ${machine.compiler}\n`);
   const disturbance = disturbanceClock();

@@ -39,6 +39,7 @@ export * from "./ports/port-table.js";
 export * from "./replay/kernel-lab.js";
 export * from "./replay/kernel-replay.js";
 export * from "./slow-path.js";
+export * from "./sweep.js";
 export * from "./urgency.js";
 export * from "./cli.js";
 export * from "./control/commands.js";

@@ -50,7 +50,7 @@ export const attackPackets = (): Uint8Array[] => {
 
 export async function* runAttack({ rounds, perSecond }: AttackOptions): AsyncGenerator<Row> {
   using scope = new Scope();
-  const directory = mkdtempSync(join(tmpdir(), "ofxdp-bench-attack-"));
+  const directory = mkdtempSync(join(tmpdir(), `ofxdp-bench-${process.pid}-attack-`));
   scope.defer(() => rmSync(directory, { recursive: true, force: true }));
   const file = join(directory, "packets");
   writeFileSync(file, Buffer.concat(attackPackets()));

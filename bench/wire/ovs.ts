@@ -38,7 +38,7 @@ export const startOvs = async (
 ): Promise<Disposable> => {
   if (!existsSync(SCHEMA)) throw new NotSupportedError("Comparing with Open vSwitch", "install openvswitch-switch");
   using scope = new Scope();
-  const dir = mkdtempSync(join(tmpdir(), "ofxdp-bench-ovs-"));
+  const dir = mkdtempSync(join(tmpdir(), `ofxdp-bench-${process.pid}-ovs-`));
   scope.defer(() => rmSync(dir, { recursive: true, force: true }));
   const netns = lab.switchNs;
   const options = { cwd: dir, env: { OVS_RUNDIR: dir, OVS_LOGDIR: dir, OVS_DBDIR: dir } };

@@ -13,7 +13,8 @@ import type { BridgeStats } from "../bridge.js";
 import type { PortHook } from "../ports/port-spec.js";
 import { DaemonProcess } from "./daemon-process.js";
 import type { Check, Comparison, Counters, DemoFacts, Speed } from "./facts.js";
-import { ALL_HOSTS, HOSTS, Lab, makeRunDirectory, sweep, type Host } from "./lab.js";
+import { sweep } from "../sweep.js";
+import { ALL_HOSTS, HOSTS, Lab, makeRunDirectory, PREFIX, type Host } from "./lab.js";
 import { ProcessError, Processes } from "./process.js";
 import { countSteal } from "./steal.js";
 import { Traffic } from "./traffic.js";
@@ -338,7 +339,7 @@ const relativeIfFlows = (arg: string): string => (arg === CAMPUS_FLOWS ? relativ
 export const runDemo = async (options: DemoOptions): Promise<DemoFacts> => {
   const { say, signal } = options;
   const sys = linux();
-  const swept = sweep(sys);
+  const swept = sweep(sys, PREFIX);
   if (swept.length > 0) say(`Removed what an earlier demo left: ${swept.join(", ")}`);
   say(
     "* A lab of network namespaces: a switch, and the hosts alice (VLAN 10), bob (VLAN 10, tagged) and web (VLAN 20)",

@@ -3,7 +3,7 @@
 //
 // Names carry the process id. Disposing removes everything; what a killed run left is removed by the next.
 
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Scope } from "ebpf-assembler";
@@ -49,42 +49,10 @@ export const ALL_HOSTS: readonly Host[] = Object.values(HOSTS);
 
 export const ROUTER_MAC = "02:00:00:00:00:fe";
 
-const PREFIX = "ofxdp-demo";
-const RUN_DIR = "/var/run/netns";
-
-/** Whether a process is there, also one of another user. */
-const isAlive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-};
+export const PREFIX = "ofxdp-demo";
 
 /** A directory for what the daemon puts into files. */
 export const makeRunDirectory = (): string => mkdtempSync(join(tmpdir(), `${PREFIX}-${process.pid}-`));
-
-const namesIn = (directory: string): string[] => {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
-  }
-};
-
-/** Removes namespaces and directories of demos that were killed. @returns their names */
-export const sweep = (sys: Sys): string[] => {
-  const isLeft = (name: string): boolean => {
-    const pid = new RegExp(`^${PREFIX}-(\\d+)-`).exec(name)?.[1];
-    return pid !== undefined && !isAlive(Number(pid));
-  };
-  const namespaces = namesIn(RUN_DIR).filter(isLeft);
-  for (const name of namespaces) Netns.remove(sys, name);
-  const directories = namesIn(tmpdir()).filter(isLeft);
-  for (const name of directories) rmSync(join(tmpdir(), name), { recursive: true, force: true });
-  return [...namespaces, ...directories];
-};
 
 /** A switch with three hosts. */
 export class Lab implements Disposable {
