@@ -60,6 +60,7 @@ export * from "./wire/errors.js";
 export * from "./wire/field-header.js";
 export * from "./wire/fixed-match.js";
 export * from "./wire/flow-message.js";
+export * from "./wire/flow-monitor.js";
 export * from "./wire/flow-stats.js";
 export * from "./wire/group-message.js";
 export * from "./wire/match-text.js";

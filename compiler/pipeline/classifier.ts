@@ -47,6 +47,12 @@ class Tries implements TrieAnswers {
   }
 }
 
+/** Whether all flows that `inner` matches are matched by `outer`. */
+export const covers = (outer: Match, inner: Match): boolean =>
+  outer.mask.every(
+    (mask, word) => (mask & ~inner.mask[word]!) === 0 && ((outer.value[word]! ^ inner.value[word]!) & mask) === 0,
+  );
+
 /** Whether some flow is matched by both. */
 export const overlaps = (a: Match, b: Match): boolean => {
   for (let word = 0; word < FLOW_WORDS; word++) {

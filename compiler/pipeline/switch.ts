@@ -58,8 +58,9 @@ export type RemovalReason = "idle_timeout" | "hard_timeout" | "delete" | "group_
 
 /** What happened to a rule of the user's. */
 export type RuleEvent =
-  | { readonly kind: "added"; readonly rule: Rule }
-  | { readonly kind: "modified"; readonly rule: Rule }
+  /** `old`: the identical one that was there before. */
+  | { readonly kind: "added"; readonly rule: Rule; readonly old?: Rule }
+  | { readonly kind: "modified"; readonly rule: Rule; readonly old: Rule }
   | { readonly kind: "removed"; readonly rule: Rule; readonly reason: RemovalReason };
 
 /** Cookie of a flow that gives none. */
@@ -224,7 +225,7 @@ export class Switch {
     else this.#expirable.delete(replaced);
     this.#track(rule);
     this.#changes++;
-    this.#tell({ kind: replaced === undefined ? "added" : "modified", rule });
+    this.#tell({ kind: "added", rule, ...(replaced === undefined ? {} : { old: replaced }) });
     this.#replaceLearning(replaced === undefined ? [] : [replaced], flow.actions);
     return rule;
   }
@@ -252,7 +253,7 @@ export class Switch {
       this.#expirable.delete(rule);
       const successor = table.modify(rule, flow, nowMs, options.newCookie ?? false);
       this.#track(successor);
-      this.#tell({ kind: "modified", rule: successor });
+      this.#tell({ kind: "modified", rule: successor, old: rule });
       return successor;
     });
     for (const rule of old) this.#replaceLearning([rule], flow.actions);

@@ -4,7 +4,7 @@
 import { OffloadError } from "ebpf-assembler";
 import type { FlowWords } from "../openflow/flow.js";
 import { nestedActions, PORT, type Action, type Flow, type FlowFlag, type Match } from "../openflow/types.js";
-import { Classifier, overlaps, type Clause } from "./classifier.js";
+import { Classifier, covers, overlaps, type Clause } from "./classifier.js";
 
 /** A flow in a table, with what has happened to it since. */
 export interface Rule {
@@ -104,6 +104,10 @@ const passes = (rule: Rule, filter: RuleFilter): boolean => {
   if (outPort !== undefined && !outputsTo(rule.actions, outPort)) return false;
   return outGroup === undefined || usesGroup(rule.actions, outGroup);
 };
+
+/** Whether a rule is among those that {@link Table.collect} finds for a loose match. */
+export const isCollected = (rule: Rule, match: Match, filter: RuleFilter): boolean =>
+  covers(match, rule.match) && passes(rule, filter);
 
 const clausesOf = (actions: readonly Action[]): readonly Clause[] | undefined => {
   const clauses = actions.filter((action) => action.kind === "conjunction");

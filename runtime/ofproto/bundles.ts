@@ -1,6 +1,7 @@
 // Bundles of OpenFlow: changes that were sent one by one and are made together, or not at all (OVS: ofp_bundle).
 
 import {
+  ByteReader,
   applyFlowMod,
   applyGroupMod,
   BUNDLE_FLAGS,
@@ -161,7 +162,10 @@ export const commitBundle = (ofproto: Ofproto, conn: OfConn, id: number, flags: 
       }
     }
   };
-  ofproto.change(() => ofproto.bridge.sw.transaction(commit), conn);
+  // Reports on all of it name the first message.
+  const [first] = bundle.entries;
+  const xid = first === undefined ? 0 : new ByteReader(first.bytes).skip(4).u32();
+  ofproto.change(() => ofproto.bridge.sw.transaction(commit), { conn, xid });
   for (const entry of bundle.entries) if (entry.kind === "port") applyPortMod(ofproto, entry.mod, conn);
   for (const packet of packets) ofproto.bridge.sendOut(packet);
 };

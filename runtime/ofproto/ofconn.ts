@@ -19,6 +19,7 @@ import {
 } from "#compiler";
 import type { Connection } from "../openflow/connection.js";
 import type { Bundle } from "./bundles.js";
+import { FlowMonitors } from "./flow-monitors.js";
 
 /** A `primary` connection is one to a controller; a `service` is of somebody who asks things, and hears nothing unasked. */
 export type OfConnKind = "primary" | "service";
@@ -39,6 +40,7 @@ export class OfConn {
   missSendLen: number;
   invalidTtlToController = false;
   readonly bundles = new Map<number, Bundle>();
+  readonly monitors = new FlowMonitors(this);
   /** Messages that were not sent because the peer does not read. */
   dropped = 0;
 

@@ -24,19 +24,27 @@ import { expireBundles } from "./bundles.js";
 import { openFlowErrorOf, refuseMessage } from "./errors.js";
 import { CONNECTION_HANDLERS } from "./handlers/connection.js";
 import { FLOW_HANDLERS } from "./handlers/flows.js";
+import { MONITOR_HANDLERS } from "./handlers/monitors.js";
 import { GROUP_HANDLERS } from "./handlers/groups.js";
 import { PACKET_HANDLERS } from "./handlers/packets.js";
 import { describePort, PORT_HANDLERS } from "./handlers/ports.js";
 import { SWITCH_HANDLERS } from "./handlers/switch.js";
 import { tellPacket, tellPort, tellRemoved } from "./news.js";
+import type { Source } from "./flow-monitors.js";
 import { OfConn, type OfConnKind } from "./ofconn.js";
 import type { Handler } from "./request.js";
 
 /** What is done for each message, by its name. */
 const HANDLERS: ReadonlyMap<string, Handler> = new Map(
-  [SWITCH_HANDLERS, PORT_HANDLERS, FLOW_HANDLERS, GROUP_HANDLERS, PACKET_HANDLERS, CONNECTION_HANDLERS].flatMap(
-    (handlers) => Object.entries(handlers) as [string, Handler][],
-  ),
+  [
+    SWITCH_HANDLERS,
+    PORT_HANDLERS,
+    FLOW_HANDLERS,
+    GROUP_HANDLERS,
+    PACKET_HANDLERS,
+    CONNECTION_HANDLERS,
+    MONITOR_HANDLERS,
+  ].flatMap((handlers) => Object.entries(handlers) as [string, Handler][]),
 );
 
 export interface OfprotoOptions {
@@ -73,9 +81,10 @@ export class Ofproto implements Disposable {
   private readonly tables = new Map<number, TableConfig>();
   /** {@link Switch.version} that is in force for every packet. */
   private versionInForce = -1;
-  /** Who causes what happens now. */
-  private source: OfConn | undefined;
+  /** Who causes what happens now, and with which message. */
+  private source: Source | undefined;
   private readonly timer: NodeJS.Timeout;
+  private flushing: NodeJS.Immediate | undefined;
   private nErrors = 0;
 
   constructor({ bridge, log, datapathId, description }: OfprotoOptions) {
@@ -84,13 +93,17 @@ export class Ofproto implements Disposable {
     this.datapathId = datapathId;
     this.description = description;
     bridge.slowPath.onController = (action, packet) => tellPacket(this.conns.values(), action, packet);
-    bridge.onPort = (reason, port) => tellPort(this.conns.values(), reason, describePort(this, port), this.source);
+    bridge.onPort = (reason, port) =>
+      tellPort(this.conns.values(), reason, describePort(this, port), this.source?.conn);
     bridge.sw.observe((event) => {
       if (event.kind === "removed") tellRemoved(this.conns.values(), event.rule, event.reason);
+      for (const { monitors } of this.conns.values()) monitors.report(event, this.source);
+      if (this.source === undefined) this.flushSoon();
     });
     this.timer = setInterval(() => {
       const nowMs = monotonicMs();
       for (const conn of this.conns.values()) expireBundles(conn, nowMs);
+      this.flush();
     }, EXPIRY_MS).unref();
   }
 
@@ -170,15 +183,28 @@ export class Ofproto implements Disposable {
   }
 
   /** Changes tables or ports because a peer says so. */
-  change(run: () => void, conn: OfConn): void {
+  change(run: () => void, source: Source): void {
     const { version } = this.bridge.sw;
-    this.source = conn;
+    this.source = source;
     try {
       run();
     } finally {
       this.source = undefined;
+      this.flush();
       if (this.bridge.sw.version !== version) this.bridge.tablesChanged();
     }
+  }
+
+  /** Sends what monitors of flows have to report, together as far as it goes. */
+  private flush(): void {
+    for (const { monitors } of this.conns.values()) monitors.flush();
+  }
+
+  private flushSoon(): void {
+    this.flushing ??= setImmediate(() => {
+      this.flushing = undefined;
+      this.flush();
+    });
   }
 
   /** Waits until the tables as they are now hold for the next packet. */
@@ -247,6 +273,7 @@ export class Ofproto implements Disposable {
 
   [Symbol.dispose](): void {
     clearInterval(this.timer);
+    clearImmediate(this.flushing);
     this.bridge.slowPath.onController = () => undefined;
     this.bridge.onPort = () => undefined;
     this.bridge.sw.observe(undefined);

@@ -1,6 +1,7 @@
 // What a handler of messages gets, and what it may be.
 
 import type { Message } from "#compiler";
+import type { Source } from "./flow-monitors.js";
 import type { OfConn } from "./ofconn.js";
 import type { Ofproto } from "./ofproto.js";
 
@@ -18,6 +19,9 @@ export interface Request {
  * The peer's next message waits until a promise settles.
  */
 export type Handler = (request: Request) => void | Promise<void>;
+
+/** Whose message it is. */
+export const sourceOf = ({ conn, message }: Request): Source => ({ conn, xid: message.header.xid });
 
 /** Milliseconds as seconds and nanoseconds. */
 export const duration = (ms: number): { readonly durationS: number; readonly durationNs: number } => {

@@ -26,13 +26,13 @@ import { actionBitNames } from "./action-bits.js";
 import { formatActions } from "./actions.js";
 import { formatMatch } from "./match.js";
 import { formatMatch10 } from "./match10.js";
+import { flowUpdateText, monitorCancelText, monitorRequestText } from "./monitor-message.js";
 import {
   asyncText,
   bundleAddText,
   bundleControlText,
   controllerIdText,
   flowFormatText,
-  monitorCancelText,
   packetInFormatText,
   packetInText,
   packetOutText,
@@ -66,7 +66,7 @@ import {
   tableModText,
 } from "./table-message.js";
 import { hexPadded } from "./values.js";
-import { durationText, hexDump } from "./words.js";
+import { durationText, hexDump, removalText } from "./words.js";
 
 export interface MessageFormat {
   /** As `ovs-ofctl -m`: from 2 on the payload of echoes, from 3 on matches as they stand on the wire. Default: 4. */
@@ -122,8 +122,6 @@ const printable = (bytes: Uint8Array): string =>
       : String.fromCharCode(byte),
   ).join("");
 
-const REASONS = ["idle", "hard", "delete", "group_delete", "meter_delete", "eviction"] as const;
-
 const COMMAND_WORDS = {
   add: "ADD",
   modify: "MOD",
@@ -167,7 +165,7 @@ const flowRemoved: Print = (message) => {
   const gone = decodeFlowRemoved(message);
   return [
     ` ${formatMatch(gone.match, { priority: gone.priority })}`,
-    `reason=${REASONS[gone.reason] ?? gone.reason}`,
+    `reason=${removalText(gone.reason)}`,
     ...(gone.table === undefined ? [] : [`table_id=${gone.table}`]),
     ...(gone.cookie === 0n ? [] : [`cookie:${hexPadded(gone.cookie, 1)}`]),
     `duration${durationText(gone.durationS, gone.durationNs)}`,
@@ -284,6 +282,8 @@ const PRINT: Readonly<Partial<Record<MessageKind, Print>>> = {
   nx_packet_in_format: packetInFormatText,
   nx_controller_id: controllerIdText,
   flow_monitor_cancel: monitorCancelText,
+  flow_monitor_request: monitorRequestText,
+  flow_monitor_reply: flowUpdateText,
   tlv_table_mod: tlvModText,
   tlv_table_reply: tlvReplyText,
   ct_flush_zone: zoneText,

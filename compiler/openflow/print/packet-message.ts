@@ -127,8 +127,6 @@ export const controllerIdText = (message: Message): string => ` id=${lastOf8(mes
 
 export const zoneText = (message: Message): string => ` zone_id=${lastOf8(message)}`;
 
-export const monitorCancelText = ({ body }: Message): string => ` id=${new ByteReader(body).u32()}`;
-
 const TLV_COMMANDS = ["ADD", "DEL", "CLEAR"] as const;
 const MAX_OPTION_BYTES = 124;
 const TLV_FIELDS = 64;

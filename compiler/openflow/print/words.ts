@@ -42,3 +42,8 @@ export const bitNames = (bits: number, names: ReadonlyMap<number, string>, separ
 
 /** A number in C's `%#x`: without a prefix when it is 0. */
 export const alternateHex = (value: number): string => (value === 0 ? "0" : `0x${value.toString(16)}`);
+
+const REMOVAL_REASONS = ["idle", "hard", "delete", "group_delete", "meter_delete", "eviction"] as const;
+
+/** Why a flow is gone. */
+export const removalText = (reason: number): string => REMOVAL_REASONS[reason] ?? String(reason);

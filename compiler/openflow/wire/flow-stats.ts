@@ -102,8 +102,8 @@ const counts = (reader: ByteReader): Pick<WireFlowStats, "packets" | "bytes"> =>
   return { ...(packets === undefined ? {} : { packets }), ...(bytes === undefined ? {} : { bytes }) };
 };
 
-/** The match at the reader, and what is behind it. */
-const readMatch = (reader: ByteReader): Match => {
+/** The match at the reader, of OpenFlow 1.1 or later. @throws {@link OpenFlowError} */
+export const readMatch = (reader: ByteReader): Match => {
   const bytes = reader.bytes.subarray(reader.at);
   const { match, rest } = pullMatch(bytes);
   reader.skip(bytes.length - rest.length);

@@ -22,7 +22,7 @@ import {
 import { monotonicMs } from "../../clock.js";
 import type { OfConn } from "../ofconn.js";
 import type { Ofproto } from "../ofproto.js";
-import { duration, inSlices, type Handler } from "../request.js";
+import { duration, inSlices, sourceOf, type Handler } from "../request.js";
 
 const ALL_TABLES = 0xff;
 
@@ -75,9 +75,11 @@ export const readFlowMod = (conn: OfConn, message: Message): FlowMod => {
   };
 };
 
-const flowMod: Handler = ({ ofproto, conn, message }) => {
+const flowMod: Handler = (request) => {
+  const { ofproto, conn, message } = request;
   conn.requireChanges();
-  ofproto.change(() => void applyFlowMod(ofproto.bridge.sw, readFlowMod(conn, message), monotonicMs()), conn);
+  const mod = readFlowMod(conn, message);
+  ofproto.change(() => void applyFlowMod(ofproto.bridge.sw, mod, monotonicMs()), sourceOf(request));
 };
 
 /** The rules that a request for statistics is about. */

@@ -27,7 +27,7 @@ import {
 } from "#compiler";
 import { monotonicMs } from "../../clock.js";
 import type { Ofproto } from "../ofproto.js";
-import { duration, type Handler } from "../request.js";
+import { duration, sourceOf, type Handler } from "../request.js";
 
 /** Largest number of a group (OFPG_MAX). */
 const MAX_GROUP = 0xffffff00;
@@ -38,11 +38,12 @@ export const checkGroupMod = ({ command, group: { id } }: GroupMod): void => {
     throw new OpenFlowError("OFPGMFC_INVALID_GROUP", `Cannot ${command} group ${id}: want at most ${MAX_GROUP}`);
 };
 
-const groupMod: Handler = ({ ofproto, conn, message }) => {
+const groupMod: Handler = (request) => {
+  const { ofproto, conn, message } = request;
   conn.requireChanges();
   const mod = decodeGroupMod(message);
   checkGroupMod(mod);
-  ofproto.change(() => applyGroupMod(ofproto.bridge.sw, mod, monotonicMs()), conn);
+  ofproto.change(() => applyGroupMod(ofproto.bridge.sw, mod, monotonicMs()), sourceOf(request));
 };
 
 /** Groups by number: one, or all. */
@@ -101,7 +102,8 @@ const groupFeatures: Handler = ({ conn, message }) => {
   );
 };
 
-const meterMod: Handler = ({ ofproto, conn, message }) => {
+const meterMod: Handler = (request) => {
+  const { ofproto, conn, message } = request;
   conn.requireChanges();
   const mod = decodeMeterMod(message);
   const { id, bands, otherFlags } = mod.meter;
@@ -114,7 +116,7 @@ const meterMod: Handler = ({ ofproto, conn, message }) => {
     if (bands.length > MAX_BANDS)
       throw new OpenFlowError("OFPMMFC_OUT_OF_BANDS", `Cannot ${mod.command} a meter of ${bands.length} bands`);
   }
-  ofproto.change(() => applyMeterMod(ofproto.bridge.sw, mod, monotonicMs()), conn);
+  ofproto.change(() => applyMeterMod(ofproto.bridge.sw, mod, monotonicMs()), sourceOf(request));
 };
 
 /** @throws {@link OpenFlowError} for one meter that is not there */

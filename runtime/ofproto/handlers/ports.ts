@@ -101,7 +101,7 @@ export const applyPortMod = (ofproto: Ofproto, mod: WirePortMod, conn: OfConn): 
   checkPortMod(ofproto, mod);
   const changed = CONFIG_FLAGS.filter((flag) => (mod.mask & PORT_CONFIG[flag]) !== 0);
   const config = Object.fromEntries(changed.map((flag) => [flag, (mod.config & PORT_CONFIG[flag]) !== 0]));
-  ofproto.change(() => ofproto.bridge.configurePort(mod.port, config), conn);
+  ofproto.change(() => ofproto.bridge.configurePort(mod.port, config), { conn, xid: 0 });
 };
 
 const portMod: Handler = ({ ofproto, conn, message }) => {

@@ -2,10 +2,11 @@
 // a learning switch of us.
 
 import assert from "node:assert/strict";
-import { spawn, type ChildProcess } from "node:child_process";
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { toHex } from "ebpf-assembler";
+import { encodeMessage, encodeOxm, newFlow } from "#compiler";
 import { Ovs } from "../../support/ovs.js";
 import { skip } from "../../support/skip.js";
 import { eventually, frame, Lab } from "../lab.js";
@@ -20,7 +21,11 @@ class Monitor implements Disposable {
   private readonly child: ChildProcess;
 
   /** @param dir - for its control socket */
-  constructor(dir: string, version: string, args: readonly string[]) {
+  constructor(
+    private readonly dir: string,
+    version: string,
+    args: readonly string[],
+  ) {
     this.child = spawn("ovs-ofctl", ["-O", version, "monitor", ...args], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, OVS_RUNDIR: dir },
@@ -36,6 +41,25 @@ class Monitor implements Disposable {
       .replace(/duration[0-9.]+s/g, "durationD")
       .replace(/addr:[0-9a-f:]+/g, "addr:X")
       .replace(/(pkts|bytes)\d+/g, "$1N");
+  }
+
+  /** Whether it has heard what there is at first. */
+  get isListening(): boolean {
+    return this.text.includes("FLOW_MONITOR reply");
+  }
+
+  /** What it has said of flows: each change in a line, in any order. */
+  get changes(): string {
+    return this.said
+      .replace(/xid=0x[1-9a-f][0-9a-f]*\):/g, "xid):")
+      .split("\n")
+      .sort()
+      .join("\n");
+  }
+
+  /** Has it send an OpenFlow message. */
+  send(message: string): void {
+    execFileSync("ovs-appctl", ["-t", join(this.dir, `ovs-ofctl.${this.child.pid}.ctl`), "ofctl/send", message]);
   }
 
   [Symbol.dispose](): void {
@@ -104,7 +128,7 @@ describe("runtime/ofproto: news", function () {
       using ours = new Monitor(ovs.dir, version, [own.socket, "65534", "-P", format]);
       const wants = async (count: number, what: string): Promise<void> => {
         const all = (monitor: Monitor): boolean => monitor.said.split("(xid=0x0)").length > count;
-        await eventually(() => all(theirs) && all(ours));
+        await eventually(() => all(theirs) && all(ours) && ours.said === theirs.said);
         assert.equal(ours.said, theirs.said, what);
       };
       await eventually(() => own.ofproto.wantsPackets);
@@ -118,7 +142,8 @@ describe("runtime/ofproto: news", function () {
       await both(version, ["mod-port", "@", "3", "no-flood"]);
       await both(version, ["mod-port", "@", "3", "flood"]);
       await both(version, ["del-flows", "@", "table=5"]);
-      await wants(4, "a flow that is gone");
+      await wants(6, "two changes of a port and a flow that is gone");
+      assert.match(ours.said, /FLOW_REMOVED/);
       await both("OpenFlow13", ["del-flows", "@"]);
     });
   }
@@ -140,6 +165,70 @@ describe("runtime/ofproto: news", function () {
       assert.equal(ours.said, theirs.said);
     }
   });
+
+  /** An OpenFlow message that adds a flow, or deletes all, for `ofctl/send`. */
+  const flowMod = (version: number, xid: number, command: number, priority: number): string =>
+    toHex(
+      encodeMessage("OFPT_FLOW_MOD", version, xid, (writer) => {
+        writer.u64(5n).u64(0n).u8(0).u8(command).u16(0).u16(0).u16(priority);
+        writer.u32(0xffffffff).u32(0xffffffff).u32(0xffffffff).u16(0).zeros(2);
+        writer.put(encodeOxm({ value: newFlow(), mask: newFlow() }, 3));
+      }),
+    );
+
+  for (const [i, version] of [
+    "OpenFlow10",
+    "OpenFlow11",
+    "OpenFlow12",
+    "OpenFlow13",
+    "OpenFlow14",
+    "OpenFlow15",
+  ].entries()) {
+    for (const watch of ["watch:", "watch:!initial,table=1,out_port=2", "watch:!actions,!own,ip", "watch:!delete,!own"])
+      it(`ovs-ofctl monitor ${watch} shows in ${version} the changes of flows that Open vSwitch shows`, async () => {
+        const change = async (...args: readonly string[]): Promise<void> =>
+          both("OpenFlow13", [args[0]!, "@", ...args.slice(1)]);
+        await change("del-flows");
+        await change("add-flow", "table=1,cookie=3,idle_timeout=90,ip,nw_dst=10.0.0.0/8,actions=output:2");
+        using theirs = new Monitor(ovs.dir, version, [socketOf(ovs), watch]);
+        using ours = new Monitor(ovs.dir, version, [own.socket, watch]);
+        const settled = async (what: string): Promise<void> => {
+          await eventually(() => ours.changes === theirs.changes, 3000);
+          assert.equal(ours.changes, theirs.changes, what);
+        };
+        assert.ok(await eventually(() => ours.isListening && theirs.isListening));
+        await settled("what is there");
+        await change("add-flow", "table=1,priority=7,ip,actions=load:5->NXM_NX_REG1[],output:2,3");
+        await settled("a new flow");
+        await change("add-flow", "table=1,cookie=9,priority=7,ip,actions=output:2,3");
+        await settled("a flow in place of an old one");
+        await change("mod-flows", "table=1,ip,actions=output:3");
+        await settled("modified flows");
+        await change("mod-flows", "table=1,ip,actions=output:3");
+        await settled("flows modified to what they are");
+        // It takes a second.
+        if (watch === "watch:") {
+          await change("add-flow", "table=1,priority=1,hard_timeout=1,ip,actions=output:2");
+          await eventually(() => [...(own.bridge.sw.tableIfAny(1)?.rules ?? [])].length === 2, 10_000);
+          for (
+            let n = 0;
+            n < 100 && (await ofctl("OpenFlow13", ["dump-flows", socketOf(ovs)])).text.includes("hard_timeout");
+            n++
+          )
+            await new Promise((resolve) => setTimeout(resolve, 50));
+          await settled("a flow that has expired");
+        }
+        if (i >= 3)
+          for (const message of [flowMod(i + 1, 0x77, 0, 3), flowMod(i + 1, 0x78, 0, 3), flowMod(i + 1, 0x79, 3, 0)]) {
+            for (const monitor of [theirs, ours]) monitor.send(message);
+            await settled("its own doing");
+          }
+        await change("del-flows");
+        await settled("flows that are gone");
+        assert.match(ours.changes, /event=ADDED/);
+        if (i >= 3 && watch === "watch:!delete,!own") assert.match(ours.changes, /event=ABBREV xid=0x77/);
+      });
+  }
 
   it("ovs-testcontroller makes a learning switch of it: all hosts ping all", async function () {
     const path = ["/usr/bin", ...(process.env["PATH"] ?? "").split(":")].find((dir) =>

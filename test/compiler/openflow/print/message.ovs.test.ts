@@ -7,9 +7,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import {
+  ANY_GROUP,
   ByteWriter,
   encodeActions,
   encodeFlowStats,
+  encodeFlowUpdate,
   encodeGroupDesc,
   encodeGroupStats,
   encodeMeterStats,
@@ -121,6 +123,40 @@ const band = (r: Random): number[] => [
 const tlvMap = (r: Random): number[] => [
   ...[...u16(r.below(65536)), r.below(256), r.pick([4, 8, 124, 5]), ...u16(r.pick([0, 5, 63, 64])), 0, 0],
 ];
+
+const monitorRequest = (r: Random, minor: MinorVersion): number[] => {
+  const table = r.pick([0, 3, 255]);
+  const bits = seldom(r, r.below(32) | 2, r.below(128));
+  if (minor >= 4) {
+    const head = [
+      ...u32(r.below(99)),
+      ...port(r, 4),
+      ...u32(r.pick([0, 5, ANY_GROUP])),
+      ...u16(bits),
+      table,
+      r.below(3),
+    ];
+    return [...head, ...match11(r, minor)];
+  }
+  if (minor === 3) {
+    const match = match11(r, minor);
+    return [...u32(r.below(99)), ...u16(bits), ...u16(match.length), ...port(r, 4), table, 0, 0, 0, ...match];
+  }
+  const { bytes, length } = encodeNxm(anyMatch(r));
+  return [...u32(r.below(99)), ...u16(bits), ...port(r, 2), ...u16(length), table, 0, 0, 0, 0, 0, ...bytes];
+};
+
+const flowUpdate = (r: Random, minor: MinorVersion): number[] => {
+  const event = r.pick(["initial", "added", "removed", "modified", "abbrev", "paused"] as const);
+  if (event === "abbrev") return [...encodeFlowUpdate({ event, xid: r.u32() }, minor)];
+  if (event === "paused") return minor < 4 ? [] : [...encodeFlowUpdate({ event }, minor)];
+  const [line] = parseFlowLines(`${randomMatch(r)},actions=${r.pick(ACTIONS)}`);
+  if (line?.value === undefined || line.value.flow.match.tunMetadata !== undefined) return [];
+  const { match, actions } = line.value.flow;
+  const head = { event, reason: r.below(7), table: r.below(4), priority: r.pick([0x8000, 0, 7]), match, actions };
+  const rest = { idleTimeout: r.below(3), hardTimeout: r.below(3), cookie: BigInt(r.below(3)) };
+  return [...encodeFlowUpdate({ ...head, ...rest }, minor)];
+};
 
 const ACTIONS = ["drop", "output:1,output:2", "dec_ttl,controller", "set_queue:1,normal", "resubmit(,3)"] as const;
 
@@ -333,6 +369,8 @@ const BODY: Readonly<Partial<Record<MessageRow["kind"], Make>>> = {
   nx_packet_in_format: (r) => [u32(r.below(4))],
   nx_controller_id: (r) => [[0, 0, 0, 0, 0, 0], u16(r.below(65536))],
   flow_monitor_cancel: (r) => [u32(r.u32())],
+  flow_monitor_request: (r, minor) => times(r, 3, () => monitorRequest(r, minor)),
+  flow_monitor_reply: (r, minor) => times(r, 4, () => flowUpdate(r, minor)),
   tlv_table_mod: (r) => [u16(r.below(4)), new Uint8Array(6), ...times(r, 3, () => tlvMap(r))],
   tlv_table_reply: (r) => [u32(r.below(999)), u16(64), new Uint8Array(10), ...times(r, 3, () => tlvMap(r))],
   ct_flush_zone: (r) => [new Uint8Array(6), u16(r.below(65536))],
