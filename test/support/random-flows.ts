@@ -289,10 +289,7 @@ const modifications = (r: Random, facts: Facts): string[] => {
 };
 
 /** Takes labels off; what was behind them must be parsed before anything is done with it. */
-const pops = (r: Random, facts: Facts): string[] =>
-  facts.type === "mpls"
-    ? [`pop_mpls:${r.pick(["0x0800", "0x0800", "0x86dd", "0x8847"])}`, "debug_recirc"]
-    : ["debug_recirc"];
+const pops = (r: Random): string[] => [`pop_mpls:${r.pick(["0x0800", "0x0800", "0x86dd", "0x8847"])}`];
 
 const registers = (r: Random, facts: Facts): string[] => [
   `load:${hex(r.below(256))}->NXM_NX_REG${r.below(4)}[0..7]`,
@@ -370,7 +367,7 @@ const applied = (
       () => settable(r, facts).map((set) => `set_field:${set}`),
       () => registers(r, facts),
       ...(r.oneIn(14) ? [() => steering(r, options, ports)] : []),
-      ...(options.recirculates === true && (facts.type === "mpls" || r.oneIn(9)) ? [() => pops(r, facts)] : []),
+      ...(options.recirculates === true && facts.type === "mpls" ? [() => pops(r)] : []),
       ...(options.learns === true && r.oneIn(6) ? [() => learning(r)] : []),
     ];
     const action = r.pick(r.pick(kinds)());

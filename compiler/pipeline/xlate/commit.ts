@@ -13,7 +13,7 @@ import {
   type FlowWords,
   type Member,
 } from "../../openflow/flow.js";
-import { ETH_TYPE, IP_PROTO, isMplsType } from "../../packet/headers.js";
+import { ETH_TYPE, IP_PROTO, isMplsType, NSH_TYPE_1 } from "../../packet/headers.js";
 import type { DpAction, SetTarget } from "../dp-action.js";
 import type { Context } from "./context.js";
 import { commitEncapDecap } from "./commit-encap.js";
@@ -175,7 +175,8 @@ const commitNsh = (ctx: Context): void => {
   if (changed >>> 8 !== 0) ctx.actions.push({ kind: "set", target: "nsh_spi", bytes: spi, family: "other", proto: 0 });
   if ((changed & 0xff) !== 0) ctx.actions.push({ kind: "set", target: "nsh_si", bytes: si, family: "other", proto: 0 });
   copyMember(base, flow, "nsh_path");
-  commitRows(ctx, NSH_CONTEXTS, "other");
+  // A header that was not understood has no contexts, whatever its bytes say.
+  if (differ(ctx, NSH_CONTEXTS) && ctx.look("nsh_mdtype") === NSH_TYPE_1.MDTYPE) commitRows(ctx, NSH_CONTEXTS, "other");
 };
 
 /** Brings the packet of the datapath to what the flow says. */
