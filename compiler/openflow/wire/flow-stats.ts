@@ -112,17 +112,27 @@ export const readMatch = (reader: ByteReader): Match => {
 
 const NO_DURATION = { durationS: 0, durationNs: 0 };
 
-const read15 = (reader: ByteReader): WireFlowStats => {
+/** @param isCut - the flow says that it goes on behind the message */
+const actionsOf = (reader: ByteReader, minor: MinorVersion, isCut: boolean): readonly Action[] => {
+  if (isCut)
+    throw new OpenFlowError(
+      minor === 0 ? "OFPBRC_BAD_LEN" : "OFPBIC_BAD_LEN",
+      "Cannot read a flow: it says that it is longer than its message",
+    );
+  return decodeInstructions(reader.rest(), minor);
+};
+
+const read15 = (reader: ByteReader, isCut: boolean): WireFlowStats => {
   const table = reader.skip(2).u8();
   const head = { table, priority: reader.skip(1).u16(), idleTimeout: reader.u16(), hardTimeout: reader.u16() };
   const flags = decodeFlowFlags(reader.u16(), 5);
   const rest = { importance: reader.u16(), cookie: reader.u64(), match: readMatch(reader) };
   const { flows, ...counters } = readOxs(reader);
   void flows;
-  return { ...head, flags, ...rest, ...NO_DURATION, ...counters, actions: decodeInstructions(reader.rest(), 5) };
+  return { ...head, flags, ...rest, ...NO_DURATION, ...counters, actions: actionsOf(reader, 5, isCut) };
 };
 
-const read11 = (reader: ByteReader, minor: MinorVersion): WireFlowStats => {
+const read11 = (reader: ByteReader, minor: MinorVersion, isCut: boolean): WireFlowStats => {
   const table = reader.u8();
   const duration = { durationS: reader.skip(1).u32(), durationNs: reader.u32() };
   const head = { table, priority: reader.u16(), idleTimeout: reader.u16(), hardTimeout: reader.u16() };
@@ -133,10 +143,10 @@ const read11 = (reader: ByteReader, minor: MinorVersion): WireFlowStats => {
   const counters = counts(reader);
   const match = readMatch(reader);
   const own = { ...head, ...duration, flags, importance: minor >= 4 ? importance : 0, cookie, ...counters, match };
-  return { ...own, actions: decodeInstructions(reader.rest(), minor) };
+  return { ...own, actions: actionsOf(reader, minor, isCut) };
 };
 
-const readNx = (reader: ByteReader): WireFlowStats => {
+const readNx = (reader: ByteReader, isCut: boolean): WireFlowStats => {
   const table = reader.u8();
   const duration = { durationS: reader.skip(1).u32(), durationNs: reader.u32() };
   const head = { table, priority: reader.u16(), idleTimeout: reader.u16(), hardTimeout: reader.u16() };
@@ -150,17 +160,17 @@ const readNx = (reader: ByteReader): WireFlowStats => {
     throw new OpenFlowError("OFPBRC_BAD_LEN", `Cannot read a flow: its match has ${matchBytes} bytes`);
   const { match } = decodeNxm(reader.take(whole), 0, matchBytes);
   const own = { ...head, ...duration, ...ages, flags: [], importance: 0, cookie, ...counters, match };
-  return { ...own, actions: decodeInstructions(reader.rest(), 0) };
+  return { ...own, actions: actionsOf(reader, 0, isCut) };
 };
 
-const read10 = (reader: ByteReader): WireFlowStats => {
+const read10 = (reader: ByteReader, isCut: boolean): WireFlowStats => {
   const table = reader.u8();
   const match = decodeMatch10(reader.skip(1).take(MATCH_10_BYTES));
   const duration = { durationS: reader.u32(), durationNs: reader.u32() };
   const head = { table, match, priority: reader.u16(), idleTimeout: reader.u16(), hardTimeout: reader.u16() };
   const cookie = reader.skip(6).u64();
   const own = { ...head, ...duration, flags: [], importance: 0, cookie, ...counts(reader) };
-  return { ...own, actions: decodeInstructions(reader.rest(), 0) };
+  return { ...own, actions: actionsOf(reader, 0, isCut) };
 };
 
 /** @throws {@link OpenFlowError} */
@@ -169,12 +179,13 @@ export function* decodeFlowStats(message: Message): Generator<WireFlowStats> {
   const minor = minorOf(message);
   while (reader.left > 0) {
     const length = reader.u16();
-    if (length < 2 || length - 2 > reader.left)
+    if (length < 2)
       throw new OpenFlowError("OFPBRC_BAD_LEN", `Cannot read a flow: it says that it has ${length} bytes`);
-    const part = reader.part(length - 2);
-    if (minor === 5) yield read15(part);
-    else if (minor > 0) yield read11(part, minor);
-    else yield message.header.vendor === undefined ? read10(part) : readNx(part);
+    const isCut = length - 2 > reader.left;
+    const part = reader.part(isCut ? reader.left : length - 2);
+    if (minor === 5) yield read15(part, isCut);
+    else if (minor > 0) yield read11(part, minor, isCut);
+    else yield message.header.vendor === undefined ? read10(part, isCut) : readNx(part, isCut);
   }
 }
 
