@@ -17,7 +17,7 @@ import { randomTable } from "../support/random-flows.js";
 import { randomPacket, randomShimPacket } from "../support/random-packets.js";
 import { Random } from "../support/random.js";
 
-const TABLES = seeds(40);
+const TABLES = seeds(200);
 const N_PACKETS = 100;
 const PORTS = [1, 2, 3, 4] as const;
 /** What the oracle's ports send: an MTU of 9,000 bytes, and the Ethernet header. */
@@ -128,7 +128,7 @@ const compare = async (ovs: Ovs, tables: Tables, samples: readonly Sample[]): Pr
 };
 
 describe("the reference against Open vSwitch", function () {
-  this.timeout(timeLimit(300_000));
+  this.timeout(timeLimit(600_000));
   let ovs: Ovs;
   before(async () => {
     ovs = await Ovs.start({ ports: PORTS.length });
