@@ -3,6 +3,7 @@
 
 import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -24,11 +25,13 @@ export const openFiles = (): OpenFiles => {
 };
 
 /**
- * Opens what Node opens with its first child and keeps: a pipe for signals, and /dev/null when that is its input. The
- * child has no pipes to us: on a slow machine they would still be open when the first test begins.
+ * Opens what Node opens once and keeps: a pipe for signals with its first child, /dev/null with the first stream of its event
+ * loop, which is standard output unless that is a file. The child has no pipes to us: on a slow machine they would still be
+ * open when the first test begins.
  */
 export const warmUp = (): void => {
   spawn("true", { stdio: "ignore" }).unref();
+  createServer().listen(`\0ofxdp-warm-up-${process.pid}`).close();
 };
 
 /** Remembers which descriptors each file of tests opened and did not close. */
