@@ -1,7 +1,7 @@
 // Interfaces for kernel tests: namespaces and veth pairs that nobody else uses and that go away with the test.
 
 import { Scope } from "ebpf-assembler";
-import { linux, Netns, Rtnl, type Interface } from "libbpf-ts";
+import { linux, Netns, packMac, Rtnl, type Interface } from "libbpf-ts";
 
 const sys = linux();
 
@@ -42,6 +42,17 @@ export class VethLab implements Disposable {
     this.a = { ...a, interface: whenUp(a.rtnl, "a") };
     this.b = { ...b, interface: whenUp(b.rtnl, "b") };
     this.scope = scope.move();
+  }
+
+  /** Gives `a` and `b` addresses in `NET.0/24` (1 and 2) that each knows of the other: no ARP, whose answers come late. */
+  address(net: string): void {
+    for (const [n, end, other] of [
+      [1, this.a, this.b],
+      [2, this.b, this.a],
+    ] as const) {
+      end.rtnl.addAddress(end.interface.index, `${net}.${n}/24`);
+      end.rtnl.addNeighbour(end.interface.index, `${net}.${3 - n}`, packMac(other.interface.mac));
+    }
   }
 
   [Symbol.dispose](): void {

@@ -26,8 +26,7 @@ describe("Link", () => {
     let drop: Program;
     before(() => {
       lab = new VethLab();
-      lab.a.rtnl.addAddress(lab.a.interface.index, "10.9.1.1/24");
-      lab.b.rtnl.addAddress(lab.b.interface.index, "10.9.1.2/24");
+      lab.address("10.9.1");
       pass = Program.load(sys, returning("pass", XDP_PASS), NO_MAPS);
       drop = Program.load(sys, returning("drop", XDP_DROP), NO_MAPS);
     });

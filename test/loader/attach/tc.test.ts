@@ -37,8 +37,7 @@ describe("attachTc()", () => {
     let shot: Program;
     before(() => {
       lab = new VethLab();
-      lab.a.rtnl.addAddress(lab.a.interface.index, "10.9.2.1/24");
-      lab.b.rtnl.addAddress(lab.b.interface.index, "10.9.2.2/24");
+      lab.address("10.9.2");
       next = Program.load(sys, returning("next", NEXT, "sched_cls"), NO_MAPS);
       shot = Program.load(sys, returning("shot", SHOT, "sched_cls"), NO_MAPS);
     });
