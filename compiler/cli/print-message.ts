@@ -11,6 +11,8 @@ interface Options {
 }
 
 const MAX_VERBOSITY = 5;
+/** As ovs-ofctl ofp-print without a verbosity. */
+const DEFAULT_VERBOSITY = 2;
 
 const parseVerbosity = (text: string): number => {
   const verbosity = Number(text);
@@ -23,12 +25,12 @@ export const addPrintMessage = (program: Command, io: Io): void => {
     .command("print-message")
     .description("print an OpenFlow message as ovs-ofctl ofp-print does")
     .argument("<hex>", "the bytes of the message, - for standard input")
-    .option("--verbosity <n>", "how much to show, 0 to 5, as ovs-ofctl ofp-print (default: 4)", parseVerbosity)
+    .option("--verbosity <n>", "how much to show, 0 to 5, as ovs-ofctl ofp-print (default: 2)", parseVerbosity)
     .option("-j, --json", "print a JSON object")
     .action((text: string, options: Options) => {
       runCommand(io, options.json === true, () => {
         const bytes = fromHex(text === "-" ? io.readText("-") : text);
-        const shown = formatMessage(bytes, options.verbosity === undefined ? {} : { verbosity: options.verbosity });
+        const shown = formatMessage(bytes, { verbosity: options.verbosity ?? DEFAULT_VERBOSITY });
         io.out(options.json === true ? `${JSON.stringify({ text: shown.trimEnd() })}\n` : shown);
       });
     });

@@ -223,7 +223,7 @@ const checkTunMetadata = (
 const readFieldMatch = (context: ParseContext, field: FieldName, { key, value }: Pair, draft: Draft): void => {
   // A field alone matches anything, as in a match on the existence of a header.
   const piece = value.text === "" ? { text: "0/0", at: key.at } : value;
-  const read = parseFieldValue(context.line, piece, field, context.ports);
+  const read = parseFieldValue(context.line, piece, field, context.ports, true);
   if (isTunMetadata(field)) checkTunMetadata(context, field, key, read, draft);
   matchField(draft.match, field, read.value, read.mask);
   if (read.mask?.every((byte) => byte === 0) === true && !isTunMetadata(field)) return;

@@ -80,7 +80,13 @@ const isZeros = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0
 
 const withMask = (value: Uint8Array, mask: Uint8Array): FieldValue => (isOnes(mask) ? { value } : { value, mask });
 
-type Read = (line: Line, piece: Piece, field: FieldName, ports: PortNames | undefined) => FieldValue;
+/** Context of a value: what ports are called, and whether it is of a match. */
+interface Reading {
+  readonly ports: PortNames | undefined;
+  readonly isMatch: boolean;
+}
+
+type Read = (line: Line, piece: Piece, field: FieldName, reading: Reading) => FieldValue;
 
 /** Address with an optional /mask in the same form or /length. */
 const address =
@@ -102,6 +108,20 @@ const address =
     return withMask(value, mask);
   };
 
+/** Bits of a value that a match forgets where the value has more than its field: OVS stores no others. Elsewhere they are refused. */
+const KEPT_BITS: Readonly<Partial<Record<FieldName, bigint>>> = {
+  dl_vlan: 0xfffn,
+  dl_vlan_pcp: 7n,
+  vlan_pcp: 7n,
+  mpls_label: 0xfffffn,
+  mpls_tc: 7n,
+  mpls_bos: 1n,
+  nw_tos: 0xfcn,
+  ip_dscp: 0x3fn,
+  nw_ecn: 3n,
+  arp_op: 0xffn,
+};
+
 /** Plain decimal numbers that fit any integer field but the one-byte ones: the bulk of all values. */
 const PLAIN = /^(?:0|[1-9][0-9]{0,8})$/;
 
@@ -114,7 +134,7 @@ const plainInteger = (piece: Piece, field: FieldName): FieldValue | undefined =>
   return { value: bytes };
 };
 
-const maskedInteger: Read = (line, piece, field) => {
+const maskedInteger: Read = (line, piece, field, { isMatch }) => {
   const [before, after] = cut(piece, "/");
   const size = WIRE_BYTES[field];
   const read = (part: Piece, what: string): bigint => {
@@ -126,9 +146,11 @@ const maskedInteger: Read = (line, piece, field) => {
     }
     return negative ? BigInt.asUintN(64, -value) : value;
   };
-  const value = read(before, field);
+  const written = read(before, field);
   const bytes = FIELD_BYTES[field];
-  const noTag = field === "dl_vlan" && value === BigInt(VLAN_NONE);
+  const noTag = field === "dl_vlan" && written === BigInt(VLAN_NONE);
+  const kept = isMatch && after === undefined && !noTag ? KEPT_BITS[field] : undefined;
+  const value = kept === undefined ? written : written & kept;
   if (value > FIELD_LIMIT[field] && !noTag) {
     const most = field === "vlan_vid" ? "0x1fff" : FIELD_LIMIT[field];
     fail(line, before.at, `Cannot use ${field} ${before.text}: want at most ${most}`);
@@ -142,10 +164,10 @@ const maskedInteger: Read = (line, piece, field) => {
   return { value: toBytes(value, bytes), mask: toBytes(mask & ((1n << BigInt(8 * bytes)) - 1n), bytes) };
 };
 
-const integer: Read = (line, piece, field, ports) =>
-  plainInteger(piece, field) ?? maskedInteger(line, piece, field, ports);
+const integer: Read = (line, piece, field, reading) =>
+  plainInteger(piece, field) ?? maskedInteger(line, piece, field, reading);
 
-const port: Read = (line, piece, field, ports) => {
+const port: Read = (line, piece, field, { ports }) => {
   const number = portFromText(piece.text, ports);
   if (number === undefined) {
     return fail(line, piece.at, `Cannot read ${field} "${piece.text}": want a port number or name`);
@@ -251,12 +273,19 @@ const READ: Readonly<Record<Format, Read>> = {
 /**
  * Reads the value of a field; `*` matches anything.
  *
+ * @param isMatch - the value is of a match, in which OVS lets some fields lose bits that they do not have
  * @throws CompileError at the part that does not fit
  */
-export const parseFieldValue = (line: Line, piece: Piece, field: FieldName, ports?: PortNames): FieldValue => {
+export const parseFieldValue = (
+  line: Line,
+  piece: Piece,
+  field: FieldName,
+  ports?: PortNames,
+  isMatch = false,
+): FieldValue => {
   if (piece.text === "*")
     return { value: new Uint8Array(FIELD_BYTES[field]), mask: new Uint8Array(FIELD_BYTES[field]) };
-  const read = READ[fieldSpec(field).format](line, piece, field, ports);
+  const read = READ[fieldSpec(field).format](line, piece, field, { ports, isMatch });
   if (read.mask !== undefined && fieldSpec(field).mask === "exact" && !isZeros(read.mask)) {
     return fail(line, piece.at, `Cannot mask ${field}: want an exact value, got "${piece.text}"`);
   }

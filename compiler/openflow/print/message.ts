@@ -78,9 +78,12 @@ const versionText = (version: number): string =>
 
 const VERSION_BITMAP = 1;
 
+/** Bits that a bitmap of versions has; bit 0 stands for no version. */
+const MAX_VERSION = 31;
+
 /** Versions that a hello lists, and whether everything in it was understood. */
 const helloVersions = (version: number, body: Uint8Array): { readonly versions: number[]; readonly ok: boolean } => {
-  let versions = Array.from({ length: version }, (_, i) => i + 1);
+  let versions = Array.from({ length: Math.min(version, MAX_VERSION) }, (_, i) => i + 1);
   let ok = true;
   for (let at = 0; at < body.length;) {
     const left = body.length - at;
@@ -88,7 +91,7 @@ const helloVersions = (version: number, body: Uint8Array): { readonly versions: 
     const padded = (length + 7) & ~7;
     if (length < 4 || padded > left) return { versions, ok: false };
     const bits = length >= 8 ? read32(body, at + 4) : 0;
-    const listed = Array.from({ length: 31 }, (_, i) => i + 1).filter((i) => ((bits >>> i) & 1) !== 0);
+    const listed = Array.from({ length: MAX_VERSION }, (_, i) => i + 1).filter((i) => ((bits >>> i) & 1) !== 0);
     if (read16(body, at) === VERSION_BITMAP && listed.length > 0) versions = listed;
     else ok = false;
     at += padded;

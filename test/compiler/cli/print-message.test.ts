@@ -26,6 +26,15 @@ describe("ofxdp print-message", () => {
     assert.deepEqual(JSON.parse(run("", "0414000800000007", "--json").out), { text: want.out.trimEnd() });
   });
 
+  it("shows the payload of echoes without being asked to, the bytes of packets when --verbosity is 3", () => {
+    const echo = "01020009000000014a";
+    assert.match(run("", echo).out, /1 bytes of payload\n00000000 {2}4a/);
+    assert.doesNotMatch(run("", echo, "--verbosity", "1").out, /00000000/);
+    const packetIn = `010a0020000000010000011400 0e00010000${"02".repeat(12)}1234`;
+    assert.doesNotMatch(run("", packetIn).out, /00000000/);
+    assert.match(run("", packetIn, "--verbosity", "3").out, /00000000 {2}02 02/);
+  });
+
   it("prints what is wrong with a message that a switch would refuse", () => {
     const { out, code } = run("", "040100080000000a");
     assert.match(out, /^\*\*\*decode error: OFPBRC_BAD_LEN\*\*\*\n00000000 {2}04 01 00 08/);

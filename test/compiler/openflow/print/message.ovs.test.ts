@@ -528,6 +528,7 @@ describe("formatMessage()", function () {
     ["a vendor cut off", "0104000a000000010000"],
     ["statistics cut off", "0412000a000000010000"],
     ["a body too long", "0414000c0000000100000000"],
+    ["a version that no bitmap has", "4000000800000000"],
   ] as const) {
     it(`prints what ovs-ofctl prints of ${what}`, () => {
       const message = fromHex(text);
