@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Scope } from "ebpf-assembler";
 import { linux, type RingMemory } from "libbpf-ts";
 import { OVS_PACKET_CMD, parseFlows, type Hook } from "#compiler";
-import { Bridge, encode, GRACE_MS, monotonicMs, parsePortSpec, silentLog, upcall, upcallMessage } from "#runtime";
+import { Bridge, encode, monotonicMs, parsePortSpec, silentLog, upcall, upcallMessage } from "#runtime";
 import { BenchError } from "../error.js";
 import { IN_PORT, OUT_PORTS, type Case, type Inputs } from "./case.js";
 import type { Contestant, Counters } from "./contestant.js";
@@ -37,15 +37,13 @@ const missRecord = (
   };
 };
 
-/** Waits until the program has all that the cache wants of it. */
-const untilSpecialised = async ({ specialiser }: Bridge): Promise<void> => {
+/** Waits until the program has all that the cache wants of it, and entries that only the last one used are taken out. */
+const untilSpecialised = async ({ specialiser, cache }: Bridge): Promise<void> => {
   const deadline = performance.now() + SETTLE_TIMEOUT_MS;
-  while (specialiser.isBusy) {
+  while (specialiser.isBusy || !cache.changeOver.isSettled) {
     if (performance.now() > deadline) throw new BenchError("The program is not specialised after half a minute");
     await sleep(POLL_MS);
   }
-  // Entries that only the last program used are taken out.
-  await sleep(2 * GRACE_MS);
 };
 
 /** Packets and bytes that came to the first table: what the rules say, whatever carried the packets. */

@@ -24,6 +24,9 @@ const lookUpInHash = (e: Emit, table: Subtable, compact: Slot): VReg => {
   return b.call("map_lookup_elem", [{ map: table.map }, { at: compact, off: 0 }], "map_value");
 };
 
+/** Subtables in the megaflow table from which on its filter is asked: below, a packet seldom meets one without its key. */
+const FILTERED_FROM = 3;
+
 /** What a hit leaves: the number of the action shape, and the arguments on the stack. */
 export interface Hit {
   readonly shape: VReg;
@@ -64,7 +67,7 @@ export const emitLookup = (e: Emit, bytes: VReg, miss: BlockId): Hit => {
   for (const table of tables) {
     b.origin = table.from ?? { text: `look-up of ${table.map}` };
     if (plan.table !== undefined && tableHit !== undefined && isInTable(plan, table))
-      emitTableLookup(e, words, table, plan.table, slot, tableHit, miss);
+      emitTableLookup(e, words, table, plan.table, inTable.length >= FILTERED_FROM, slot, tableHit, miss);
     else if (hit !== undefined) {
       b.mov(value, lookUpInHash(e, table, args));
       b.unless("ne", value, 0, hit);

@@ -9,7 +9,7 @@ import type { BlockId, VReg } from "../ir/types.js";
 import { keyWord, type KeyWords } from "./compact-key.js";
 import type { Emit } from "./emit.js";
 import type { Subtable } from "./key.js";
-import { hashKey, HOPS, SLOT, type TableLayout } from "./table.js";
+import { filterAt, FILTER_SHIFT, hashKey, HOPS, SLOT, type TableLayout } from "./table.js";
 
 /** Bits of the tag below the hash's. */
 const NUMBER_BITS = 16;
@@ -33,6 +33,15 @@ const emitHash = (e: Emit, words: KeyWords, table: Subtable, number: number, lay
   return b.alu("mul", b.alu("add", sum, Math.imul(number, step), "sum"), factor, "hash");
 };
 
+/** Goes to `otherwise` when the filter says that nothing has a hash with this upper half. */
+const askFilter = (e: Emit, upper: VReg, layout: TableLayout, otherwise: BlockId): void => {
+  const { b } = e;
+  const bit = b.alu("rsh", upper, 32 - layout.bits - FILTER_SHIFT, "bit");
+  const place = b.alu("add", b.mapValue(layout.map, filterAt(layout)), b.alu("rsh", bit, 3), "place");
+  const bits = b.alu("rsh", b.load("u8", place, 0, "bits"), b.alu("and", bit, 7), "bits");
+  b.unless("eq", b.alu("and", bits, 1), 0, otherwise);
+};
+
 /** Goes to `otherwise` unless the slot holds this packet's key. */
 const compareKeys = (e: Emit, words: KeyWords, table: Subtable, slot: VReg, otherwise: BlockId): void => {
   const { b } = e;
@@ -53,6 +62,7 @@ const compareKeys = (e: Emit, words: KeyWords, table: Subtable, slot: VReg, othe
 
 /**
  * Emits one subtable's look-up. Goes on in the current block when the packet's key is not there.
+ * @param isFiltered - ask the filter before the home
  * @param words - all that the subtable takes
  * @param hit - where to go with `slot`: address of the entry's slot, whose offset the verifier knows nothing of
  * @param collision - where to go when another key has the same tag: about 27 bits beyond the home's agree by chance, which
@@ -64,6 +74,7 @@ export const emitTableLookup = (
   words: KeyWords,
   table: Subtable,
   layout: TableLayout,
+  isFiltered: boolean,
   slot: VReg,
   hit: BlockId,
   collision: BlockId,
@@ -75,14 +86,16 @@ export const emitTableLookup = (
   const { bits, shift } = layout;
   const offsets = ((1 << bits) - 1) << shift;
   const hash = emitHash(e, words, table, number, layout);
-  const want = b.alu("and", hash, -(1 << NUMBER_BITS), "want");
-  b.aluTo("or", want, number);
-  // Without forgetting, every path through the parser would be verified on its own from here on.
-  const off = b.forgotten(b.alu("rsh", hash, 32, "upper"), "off");
-  b.aluTo("rsh", off, 32 - bits);
-  b.aluTo("lsh", off, shift);
   const next = b.block("next_subtable");
   const found = b.block("found");
+  // Without forgetting, every path through the parser would be verified on its own from here on.
+  const upper = b.forgotten(b.alu("rsh", hash, 32, "upper"), "upper");
+  if (isFiltered) askFilter(e, upper, layout, next);
+  const want = b.alu("and", hash, -(1 << NUMBER_BITS), "want");
+  b.aluTo("or", want, number);
+  const off = b.value("off", upper);
+  b.aluTo("rsh", off, 32 - bits);
+  b.aluTo("lsh", off, shift);
   // Round 0 looks at the home, the others along its chain.
   for (let hop = 0; ; hop++) {
     b.mov(slot, b.alu("add", b.mapValue(layout.map, 0), off, "slot"));

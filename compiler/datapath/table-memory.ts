@@ -8,7 +8,17 @@
 
 import { RangeViolation } from "ebpf-assembler";
 import { VALUE } from "./abi.js";
-import { argsAt, HOPS, REACH, SLOT, TableHash, tableSize, type TableLayout } from "./table.js";
+import {
+  argsAt,
+  filterAt,
+  FILTER_SHIFT,
+  HOPS,
+  REACH,
+  SLOT,
+  TableHash,
+  tableSize,
+  type TableLayout,
+} from "./table.js";
 
 /** Offsets in u32 words. */
 const WORD = {
@@ -30,6 +40,7 @@ export class TableMemory {
   private readonly shared: Int32Array;
   /** The same memory as u16: `first` and `next` of slots. */
   private readonly links: Uint16Array;
+  private readonly filter: Uint8Array;
   private readonly taken: Uint8Array;
   private readonly hash: TableHash;
   /** Log2 of the u32 words of a slot. */
@@ -52,6 +63,7 @@ export class TableMemory {
     this.words = new Uint32Array(memory, 0, size / 4);
     this.shared = new Int32Array(memory, 0, size / 4);
     this.links = new Uint16Array(memory, 0, size / 2);
+    this.filter = new Uint8Array(memory, filterAt(layout), size - filterAt(layout));
     this.nSlots = 2 ** layout.bits;
     this.taken = new Uint8Array(this.nSlots);
     this.hash = new TableHash(layout);
@@ -176,6 +188,8 @@ export class TableMemory {
     const at = slot << this.shift;
     words[at + WORD.tag + 1] = tagHigh;
     if (slot !== home) links[this.next(slot)] = 0;
+    const bit = this.filterBit(tagHigh);
+    this.filter[bit >>> 3]! |= 1 << (bit & 7);
     Atomics.store(shared, at + WORD.tag, tagLow);
     if (slot === home) return;
     const end = this.endOfChain(home);
@@ -185,11 +199,36 @@ export class TableMemory {
 
   /** Makes packets miss an entry from now on. Its counters may still rise until no packet that found it is left. */
   unpublish(slot: number): void {
-    const { words, shared, links } = this;
+    const { words, shared } = this;
     const at = slot << this.shift;
     Atomics.store(shared, at + WORD.tag, 0);
-    const home = words[at + WORD.tag + 1]! >>> this.homeShift;
-    if (slot === home) return;
+    const high = words[at + WORD.tag + 1]!;
+    const home = high >>> this.homeShift;
+    if (slot !== home) this.unlink(slot, home);
+    const bit = this.filterBit(high);
+    if (!this.isInUse(home, bit)) this.filter[bit >>> 3]! &= ~(1 << (bit & 7));
+  }
+
+  /** Number of the filter's bit for the upper half of a hash. */
+  private filterBit(high: number): number {
+    return high >>> (this.homeShift - FILTER_SHIFT);
+  }
+
+  /** Whether an entry of a home has this bit of the filter. */
+  private isInUse(home: number, bit: number): boolean {
+    let slot = home;
+    for (let distance = 1; distance !== 0; slot = this.behind(slot, distance)) {
+      const at = (slot << this.shift) + WORD.tag;
+      // A slot may be another home's, whose bits are others.
+      if (this.words[at] !== 0 && this.filterBit(this.words[at + 1]!) === bit) return true;
+      distance = this.links[slot === home ? this.first(slot) : this.next(slot)]!;
+    }
+    return false;
+  }
+
+  /** Takes an entry out of its home's chain. */
+  private unlink(slot: number, home: number): void {
+    const { links } = this;
     let from = home;
     let link = this.first(home);
     for (let to = this.behind(from, links[link]!); to !== slot; to = this.behind(from, links[link]!)) {

@@ -14,6 +14,10 @@
 // most HOPS entries. So a key that is not there mostly costs one look at its home, and one that is there never more than what
 // shares its home.
 //
+// Behind the slots lies the filter: FILTER_BITS bits for each home, the next bits of the hash saying which of them. A bit is 1
+// while an entry with that hash is there. With several subtables most looks are at subtables that have no such key; the filter
+// is small enough for the nearest caches, where homes of many flows are not, and so saves them the look at the home.
+//
 // The hash is NH (Black, Halevi, Krawczyk, Krovetz, Rogaway, UMAC, CRYPTO 1999) with a random key, then one
 // multiplication by a random odd number whose high bits are taken: who does not know the seed cannot aim at one home.
 
@@ -45,7 +49,7 @@ const MIN_BITS = 6;
 
 /** Where everything lies in a table of megaflows. */
 export interface TableLayout {
-  /** Name of the array map: one value, all slots. */
+  /** Name of the array map: one value, all slots and the filter. */
   readonly map: string;
   /** Log2 of the number of slots. */
   readonly bits: number;
@@ -84,8 +88,15 @@ export const tableLayout = ({ map, entries, words, maxWords, argsSize, seed }: T
   return { map, bits: Math.min(bits, maxBits(shift)), shift, words: keyWords, argsSize: 8 * (room - keyWords), seed };
 };
 
-/** Bytes of all slots. */
-export const tableSize = ({ bits, shift }: TableLayout): number => 2 ** (bits + shift);
+/** Log2 of the filter's bits for a home, and the number of them. */
+export const FILTER_SHIFT = 2;
+export const FILTER_BITS = 1 << FILTER_SHIFT;
+
+/** Byte offset of the filter: behind all slots. */
+export const filterAt = ({ bits, shift }: TableLayout): number => 2 ** (bits + shift);
+
+/** Bytes of slots and filter. */
+export const tableSize = (layout: TableLayout): number => filterAt(layout) + (FILTER_BITS * 2 ** layout.bits) / 8;
 
 /** Whether the table could have more slots. */
 export const canGrow = ({ bits, shift }: TableLayout): boolean => bits < maxBits(shift);

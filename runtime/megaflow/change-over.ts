@@ -122,6 +122,11 @@ export class ChangeOver {
     return this.placer.wantsRoom;
   }
 
+  /** Whether megaflows lie only where the running program looks for them. */
+  get isSettled(): boolean {
+    return this.filling === undefined && this.retired.length === 0;
+  }
+
   /** Whether a new program would serve better than the running one. */
   get isWanting(): boolean {
     return (

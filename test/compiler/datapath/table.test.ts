@@ -8,6 +8,8 @@ import { linux, loadObject, skbContext, xdpContext } from "libbpf-ts";
 import {
   compileDatapath,
   extract,
+  FILTER_BITS,
+  filterAt,
   hashKey,
   inTable,
   keyLayout,
@@ -28,6 +30,7 @@ import {
   type DatapathPlan,
   type Hook,
   type Member,
+  type TableLayout,
 } from "#compiler";
 import { randomPackets } from "../../support/random-packets.js";
 import { Random } from "../../support/random.js";
@@ -49,6 +52,18 @@ const valueOf = (shape: number, arg: number): Uint32Array => {
   return value;
 };
 
+/** What the filter says of subtable 1 with these keys. */
+const filterOf = (layout: TableLayout, keys: readonly Uint32Array[]): Uint8Array => {
+  const filter = new Uint8Array(tableSize(layout) - filterAt(layout));
+  const hash = new TableHash(layout);
+  for (const key of keys) {
+    hash.of(1, key);
+    const bit = Math.floor((hash.high / 2 ** 32) * FILTER_BITS * 2 ** layout.bits);
+    filter[bit >>> 3]! |= 1 << (bit & 7);
+  }
+  return filter;
+};
+
 describe("tableLayout()", () => {
   it("gives 64 bytes to an entry that fits them, and what is left to longer keys, then to arguments", () => {
     const layout = (words: number, maxWords: number, argsSize: number): readonly number[] => {
@@ -61,9 +76,9 @@ describe("tableLayout()", () => {
     assert.deepEqual(layout(12, 12, 40), [11, 8, 12, 128]);
   });
 
-  it("stops at 256 MiB, which the verifier's offsets reach", () => {
+  it("stops at 256 MiB of slots, which the verifier's offsets reach", () => {
     const made = tableLayout({ map: "t", entries: 1e9, words: 2, maxWords: 2, argsSize: 8, seed: 0n });
-    assert.equal(tableSize(made), 2 ** 28);
+    assert.equal(filterAt(made), 2 ** 28);
   });
 });
 
@@ -96,7 +111,8 @@ describe("TableMemory", () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.constantFrom("put", "take", "release"), key), { maxLength: 400 }), (steps) => {
         const layout = small(2);
-        const table = new TableMemory(layout, new ArrayBuffer(tableSize(layout)));
+        const memory = new ArrayBuffer(tableSize(layout));
+        const table = new TableMemory(layout, memory);
         const there = new Map<number, number>();
         const waiting: number[] = [];
         for (const [what, n] of steps) {
@@ -111,6 +127,11 @@ describe("TableMemory", () => {
           } else if (what === "release") for (const old of waiting.splice(0)) table.release(old);
           assert.equal(table.nTaken, there.size + waiting.length);
           for (let k = 0; k <= 60; k++) assert.equal(table.find(1, keyOf(k)), there.get(k) ?? -1, `key ${k}`);
+          assert.deepEqual(
+            [...new Uint8Array(memory, filterAt(layout))],
+            [...filterOf(layout, [...there.keys()].map((k) => keyOf(k)))],
+            "filter",
+          );
         }
         assert.equal(
           new Set([...there.values(), ...waiting]).size,
@@ -183,10 +204,10 @@ const inKernel = (datapath: DatapathPlan, hook: Hook): Loaded => {
 
 const MEMBERS: readonly Member[] = ["in_port", "dl_type", "dl_dst", "dl_src", "nw_proto", "nw_src", "nw_dst"];
 
-/** Three subtables of random bits, in_port and the type among them. */
+/** Subtables of random bits, in_port and the type among them: two, which need no filter, or four. */
 const randomPlan = (r: Random): DatapathPlan => {
   const key = keyLayout(new Set(MEMBERS));
-  const subtables = Array.from({ length: 3 }, (_, i) => {
+  const subtables = Array.from({ length: r.pick([2, 4]) }, (_, i) => {
     const mask = new Uint8Array(key.size);
     mask.fill(0xff, 0, 6);
     for (const { off, size } of key.fields.slice(2)) if (r.oneIn(2)) mask.set(r.bytes(size), off);
