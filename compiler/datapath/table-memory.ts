@@ -8,17 +8,7 @@
 
 import { RangeViolation } from "ebpf-assembler";
 import { VALUE } from "./abi.js";
-import {
-  argsAt,
-  filterAt,
-  FILTER_SHIFT,
-  HOPS,
-  REACH,
-  SLOT,
-  TableHash,
-  tableSize,
-  type TableLayout,
-} from "./table.js";
+import { argsAt, filterAt, FILTER_SHIFT, HOPS, REACH, SLOT, TableHash, tableSize, type TableLayout } from "./table.js";
 
 /** Offsets in u32 words. */
 const WORD = {

@@ -129,7 +129,12 @@ describe("TableMemory", () => {
           for (let k = 0; k <= 60; k++) assert.equal(table.find(1, keyOf(k)), there.get(k) ?? -1, `key ${k}`);
           assert.deepEqual(
             [...new Uint8Array(memory, filterAt(layout))],
-            [...filterOf(layout, [...there.keys()].map((k) => keyOf(k)))],
+            [
+              ...filterOf(
+                layout,
+                [...there.keys()].map((k) => keyOf(k)),
+              ),
+            ],
             "filter",
           );
         }
