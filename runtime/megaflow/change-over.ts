@@ -31,8 +31,8 @@ import { Target, type Placer } from "./placer.js";
 import type { Shapes } from "./shapes.js";
 import type { Ukey } from "./ukey.js";
 
-/** Megaflows that a first table takes: it has 2 MiB, or 4 with long keys. */
-const FIRST_TABLE_ENTRIES = 16_384;
+/** Megaflows that a first table takes: it has 8 MiB, or 16 with long keys. Growing costs as much as they took to set up. */
+const FIRST_TABLE_ENTRIES = 65_536;
 /** A table is made anew for so many times as many megaflows as there are. */
 const TABLE_GROWTH = 4;
 /** A table of which only one in so many slots is taken is made smaller. */
