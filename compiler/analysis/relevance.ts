@@ -9,8 +9,9 @@ import type { FieldName } from "../openflow/fields.js";
 import { PREREQUISITES, fieldSpec } from "../openflow/field-access.js";
 import { FLOW, getBits, type FlowWords, type Member } from "../openflow/flow.js";
 import { nestedActions, PORT, type Action, type ActionKind } from "../openflow/types.js";
-import { PACKET_MEMBERS } from "../datapath/key.js";
+import { INPUT_MEMBERS, PACKET_MEMBERS, TUNNEL_MEMBERS } from "../datapath/key.js";
 import type { Switch } from "../pipeline/switch.js";
+import type { TunnelPorts } from "../pipeline/tunnel/ports.js";
 
 const VLAN: readonly Member[] = ["vlan0_tci", "vlan0_tpid", "vlan1_tci", "vlan1_tpid"];
 
@@ -106,7 +107,7 @@ const remembered = <T extends FlowWords | readonly Action[]>(
 };
 
 const matched = (mask: FlowWords): readonly Member[] =>
-  [...PACKET_MEMBERS].filter((member) => {
+  [...INPUT_MEMBERS].filter((member) => {
     const { at, bits } = FLOW[member];
     for (let done = 0; done < bits; done += 8) if (getBits(mask, at + done, 8) !== 0) return true;
     return false;
@@ -127,9 +128,22 @@ const lookedAtBy = (actions: readonly Action[]): readonly Member[] => {
   return [...members];
 };
 
+/** What says by which tunnel a packet came, and what goes from a packet into its outer headers. */
+const lookedAtByTunnels = ({ configs }: TunnelPorts): readonly Member[] =>
+  [...configs].flatMap(({ remote, local, ttl, gbp }): Member[] => {
+    const addresses = [remote, local].filter((address) => typeof address === "object");
+    return [
+      ...(["tun_id", "tun_flags", "tun_tos", "nw_tos"] as const),
+      ...(addresses.every(({ length }) => length === 4) ? (["tun_src", "tun_dst"] as const) : []),
+      ...(addresses.some(({ length }) => length === 16) ? (["tun_ipv6_src", "tun_ipv6_dst"] as const) : []),
+      ...(ttl === "inherit" ? (["nw_ttl"] as const) : []),
+      ...(gbp ? (["tun_gbp_id", "tun_gbp_flags"] as const) : []),
+    ];
+  });
+
 /**
  * Members that packets can have and the tables of `sw` can care for; in_port and dl_type always.
- * @returns a subset of {@link PACKET_MEMBERS}
+ * @returns a subset of {@link INPUT_MEMBERS}
  */
 export const relevantMembers = (sw: Switch): Set<Member> => {
   const members = new Set<Member>(["in_port", "dl_type"]);
@@ -142,6 +156,8 @@ export const relevantMembers = (sw: Switch): Set<Member> => {
     if (group.type === "select") for (const member of HASH) members.add(member);
     for (const { bucket } of buckets) visit(bucket.actions, members);
   }
-  for (const member of members) if (!PACKET_MEMBERS.has(member)) members.delete(member);
+  if (sw.tunnels.size === 0) for (const member of TUNNEL_MEMBERS) members.delete(member);
+  else for (const member of lookedAtByTunnels(sw.tunnels)) members.add(member);
+  for (const member of members) if (!INPUT_MEMBERS.has(member)) members.delete(member);
   return members;
 };

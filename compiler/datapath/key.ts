@@ -5,7 +5,7 @@
 // that is what the hook knows). A subtable is one mask: its compact key is the 8-byte words of the full key in which
 // the mask has a bit, masked. The emitter unrolls word indices and masks as constants; the runtime builds the same bytes.
 
-import { RangeViolation, toHex, type Origin } from "ebpf-assembler";
+import { RangeViolation, roundUp, toHex, type Origin } from "ebpf-assembler";
 import { FLOW, getBits, type FlowWords, type Member } from "../openflow/flow.js";
 
 /** One member in the full key; `off` and `size` in bytes. */
@@ -20,6 +20,14 @@ export interface KeyLayout {
   /** Bytes, a multiple of 8. */
   readonly size: number;
 }
+
+/** Members of the tunnel that a packet came by, in the order in which they are laid out: behind all others, from a word on. */
+export const TUNNEL_MEMBERS = [
+  ...(["tun_id", "tun_src", "tun_dst", "tun_ipv6_src", "tun_ipv6_dst"] as const),
+  ...(["tun_flags", "tun_gbp_id", "tun_tos", "tun_ttl", "tun_gbp_flags"] as const),
+] as const satisfies readonly Member[];
+
+const isTunnelMember: ReadonlySet<Member> = new Set(TUNNEL_MEMBERS);
 
 /** Order in which members are laid out: wide ones first within their group so that nothing needs padding. */
 const LAYOUT_ORDER: readonly Member[] = [
@@ -62,8 +70,11 @@ const LAYOUT_ORDER: readonly Member[] = [
   "mpls_lse2",
 ];
 
-/** Members that a packet can have a value in: all others (registers, metadata) are zero when a packet comes in. */
+/** Members that a packet can have a value in. */
 export const PACKET_MEMBERS: ReadonlySet<Member> = new Set(LAYOUT_ORDER);
+
+/** Members that are not always zero when a packet comes in: its own, and those of its tunnel; registers and metadata are. */
+export const INPUT_MEMBERS: ReadonlySet<Member> = new Set([...LAYOUT_ORDER, ...TUNNEL_MEMBERS]);
 
 const alignOf = (size: number): number => (size === 6 ? 2 : Math.min(size, 4));
 
@@ -71,16 +82,25 @@ const alignOf = (size: number): number => (size === 6 ? 2 : Math.min(size, 4));
 export const keyLayout = (members: ReadonlySet<Member>): KeyLayout => {
   const fields: KeyField[] = [];
   let at = 0;
-  for (const member of LAYOUT_ORDER) {
+  let hasTunnel = false;
+  for (const member of INPUT_MEMBERS) {
     if (!members.has(member)) continue;
+    if (!hasTunnel && isTunnelMember.has(member)) {
+      at = roundUp(at, 8);
+      hasTunnel = true;
+    }
     const size = FLOW[member].bits >>> 3;
     const align = alignOf(size);
     at = Math.ceil(at / align) * align;
     fields.push({ member, off: at, size });
     at += size;
   }
-  return { fields, size: Math.max(8, Math.ceil(at / 8) * 8) };
+  return { fields, size: Math.max(8, roundUp(at, 8)) };
 };
+
+/** Where the members of tunnels begin, a multiple of 8; `size` when there are none. */
+export const tunnelPartOf = ({ fields, size }: KeyLayout): number =>
+  fields.find(({ member }) => isTunnelMember.has(member))?.off ?? size;
 
 /** Writes one member of `flow` (or of a mask) as big-endian bytes. */
 const putMember = (out: Uint8Array, field: KeyField, flow: FlowWords): void => {
@@ -112,7 +132,7 @@ export const keyMask = (layout: KeyLayout, mask: FlowWords): Uint8Array => {
 export const missingMembers = (layout: KeyLayout, mask: FlowWords): Member[] => {
   const have = new Set(layout.fields.map((f) => f.member));
   const missing: Member[] = [];
-  for (const member of PACKET_MEMBERS) {
+  for (const member of INPUT_MEMBERS) {
     if (have.has(member)) continue;
     const { at, bits } = FLOW[member];
     for (let i = 0; i < bits; i += 8) {

@@ -7,7 +7,7 @@
 // (include/openvswitch/flow.h): VLAN TCIs keep the CFI bit as "present", nw_frag is FLOW_NW_FRAG_*, ICMP type and
 // code are in tp_src and tp_dst, the ARP opcode is in nw_proto, ARP addresses in nw_src and nw_dst, ND link-layer
 // addresses in arp_sha (source) and arp_tha (target). Members up to the Ethernet addresses are not of the packet: port,
-// metadata, registers, tunnel and connection. All but the port are zero when a packet comes in.
+// metadata, registers, connection and tunnel. All but port and tunnel are zero when a packet comes in.
 
 /** Members in order, with their width in bits. */
 const MEMBERS = [
@@ -36,6 +36,17 @@ const MEMBERS = [
   ["recirc_id", 32],
   ["conj_id", 32],
   ["packet_type", 32],
+  ["ct_state", 8],
+  ["ct_nw_proto", 8],
+  ["ct_zone", 16],
+  ["ct_mark", 32],
+  ["ct_label", 128],
+  ["ct_nw_src", 32],
+  ["ct_nw_dst", 32],
+  ["ct_ipv6_src", 128],
+  ["ct_ipv6_dst", 128],
+  ["ct_tp_src", 16],
+  ["ct_tp_dst", 16],
   ["tun_id", 64],
   ["tun_src", 32],
   ["tun_dst", 32],
@@ -54,17 +65,6 @@ const MEMBERS = [
   ["tun_erspan_idx", 32],
   // Options of tunnels have no bits: see fields/tun-metadata.ts.
   ["tun_metadata", 0],
-  ["ct_state", 8],
-  ["ct_nw_proto", 8],
-  ["ct_zone", 16],
-  ["ct_mark", 32],
-  ["ct_label", 128],
-  ["ct_nw_src", 32],
-  ["ct_nw_dst", 32],
-  ["ct_ipv6_src", 128],
-  ["ct_ipv6_dst", 128],
-  ["ct_tp_src", 16],
-  ["ct_tp_dst", 16],
   ["dl_dst", 48],
   ["dl_src", 48],
   ["vlan0_tpid", 16],
@@ -128,7 +128,13 @@ const layout = layOut();
 /** Where each member lies. */
 export const FLOW: Readonly<Record<Member, Place>> = layout.places;
 
-/** Words of the packet's own fields start here; before them lie port, metadata, registers, tunnel and connection. */
+/**
+ * Words that a packet can have a value in when it comes in start here, beside the port: those of its tunnel, then its own. Before
+ * them lie metadata, registers and connection.
+ */
+export const INPUT_WORDS_AT: number = FLOW.tun_id.at >>> 5;
+
+/** Words of the packet's own fields start here. */
 export const PACKET_WORDS_AT: number = FLOW.dl_dst.at >>> 5;
 
 /** Length of a flow or mask in 32-bit words. */

@@ -17,6 +17,8 @@ import { read16, write16, write32 } from "./words.js";
 export interface Sink {
   output(port: number, packet: Uint8Array): void;
   controller(action: Extract<DpAction, { kind: "controller" }>, packet: Uint8Array): void;
+  /** Sends the packet through a tunnel: encapsulate() makes what leaves of it. Without this it goes nowhere. */
+  tunnel?(action: Extract<DpAction, { kind: "tnl_push" }>, packet: Uint8Array): void;
   /** Meters a packet of so many bytes; without this every packet passes. */
   meter?(slot: number, bytes: number): MeterVerdict;
 }
@@ -117,6 +119,9 @@ export class Executor {
         return true;
       case "controller":
         sink.controller(action, this.#cut());
+        return true;
+      case "tnl_push":
+        sink.tunnel?.(action, this.#cut());
         return true;
       case "set":
         // No byte of the packet, and no port has queues.

@@ -31,6 +31,7 @@ export const IP_PROTO = {
   UDP: 17,
   ROUTING: 43,
   FRAGMENT: 44,
+  GRE: 47,
   AH: 51,
   ICMPV6: 58,
   DSTOPTS: 60,
@@ -268,6 +269,36 @@ export const udp = header("udp", "RFC 768", [
   ["checksum", 16],
 ]);
 
+/** VXLAN with the group policy extension; without it, flags are 8 and `policy` 0. */
+export const vxlan = header("vxlan", "RFC 7348 section 5, draft-smith-vxlan-group-policy", [
+  ["flags", 8],
+  ["policyFlags", 8],
+  ["policy", 16],
+  ["vni", 24],
+  ["reserved", 8],
+]);
+
+export const geneve = header("geneve", "RFC 8926 section 3.4", [
+  ["version", 2],
+  // In words of 4 bytes.
+  ["optionsLength", 6],
+  ["oam", 1],
+  ["critical", 1],
+  ["reserved", 6],
+  ["protocol", 16],
+  ["vni", 24],
+  ["reserved2", 8],
+]);
+
+/** The part that every GRE packet has; checksum, key and sequence number follow, four bytes each, if their flag is set. */
+export const gre = header("gre", "RFC 2784 section 2.1, RFC 2890 section 2", [
+  ["flags", 16],
+  ["protocol", 16],
+]);
+
+/** Flags of GRE version 0. */
+export const GRE_FLAG = { CSUM: 0x8000, KEY: 0x2000, SEQ: 0x1000 } as const;
+
 export const sctp = header("sctp", "RFC 9260 section 3.1", [
   ["src", 16],
   ["dst", 16],
@@ -332,6 +363,9 @@ export const HEADERS = {
   ipv6Frag,
   tcp,
   udp,
+  vxlan,
+  geneve,
+  gre,
   sctp,
   icmp,
   igmp,

@@ -3,6 +3,7 @@
 
 import { IP_PROTO } from "../packet/headers.js";
 import type { FlowWords } from "../openflow/flow.js";
+import type { Hop, TunnelKey } from "../packet/tunnel.js";
 import type { Frozen } from "./frozen.js";
 
 /** Parts of a packet that a `set` can rewrite, each a byte-aligned (or, where noted, packed) run of header bytes. */
@@ -49,6 +50,17 @@ export type SetTarget =
 export type DpAction =
   /** Send a copy as it is now out of an OpenFlow port (a real one, LOCAL included). */
   | { readonly kind: "output"; readonly port: number }
+  /**
+   * Send a copy as it is now through a tunnel port, `header` (packet/tunnel.ts) in front of it, by `hop`; without one it is the
+   * host's business how to reach the tunnel's other end.
+   */
+  | {
+      readonly kind: "tnl_push";
+      readonly port: number;
+      readonly tunnel: TunnelKey;
+      readonly header: Uint8Array;
+      readonly hop?: Hop;
+    }
   /** `bytes` in network order; what OVS writes as `set(...)`. `family` is the L3 protocol at that point where it matters. */
   | {
       readonly kind: "set";
@@ -123,6 +135,16 @@ const setKey = ({ target, family, proto }: Extract<DpAction, { kind: "set" }>): 
   return `set:${target}${byFamily ? `:${family}` : ""}${sctp}`;
 };
 
+const keyOf = (action: DpAction): string => {
+  switch (action.kind) {
+    case "set":
+      return setKey(action);
+    case "tnl_push":
+      return `tnl_push:${action.tunnel.type}:${action.tunnel.dst.length === 4 ? "ipv4" : "ipv6"}:${action.header.length}`;
+    default:
+      return action.kind;
+  }
+};
+
 /** Actions without their arguments: two lists of one shape run the same code with other arguments. */
-export const shapeOf = (actions: readonly DpAction[]): string =>
-  actions.map((action) => (action.kind === "set" ? setKey(action) : action.kind)).join(",");
+export const shapeOf = (actions: readonly DpAction[]): string => actions.map(keyOf).join(",");

@@ -9,6 +9,8 @@ import { ETH_TYPE, IP_PROTO, nsh, NSH_TYPE_1, NW_FRAG } from "../packet/headers.
 import { hex, ipv4Text, ipv6Text, macText, tcpFlagsText } from "../openflow/print/values.js";
 import { TCP_FLAGS } from "../openflow/flag-names.js";
 import { PORT } from "../openflow/types.js";
+import { TNL_F, type TunnelKey } from "../packet/tunnel.js";
+import { isTunnelled } from "./tunnel/ports.js";
 import type { DpAction, SetTarget } from "./dp-action.js";
 
 type SetAction = Extract<DpAction, { kind: "set" }>;
@@ -37,6 +39,8 @@ const bytesText = (bytes: Uint8Array): string => {
   const digits = toHex(bytes).replace(/^0+/, "");
   return digits === "" ? "0" : `0x${digits}`;
 };
+
+const bytesHex = (bytes: Uint8Array): string => `0x${BigInt(`0x${toHex(bytes)}`).toString(16)}`;
 
 const nshText = (header: Uint8Array): string => {
   const view = new DataView(header.buffer, header.byteOffset, header.length);
@@ -132,10 +136,40 @@ const vlanText = (tci: number): string => {
   return `vid=${vid},pcp=${tci >>> 13}`;
 };
 
+const addressKey = (end: "src" | "dst", address: Uint8Array): string[] => {
+  if (address.every((byte) => byte === 0)) return [];
+  return [address.length === 4 ? `${end}=${ipv4Text(address)}` : `ipv6_${end}=${ipv6Text(address)}`];
+};
+
+const TUNNEL_FLAGS: readonly (readonly [number, string])[] = [
+  [TNL_F.OAM, "oam"],
+  [TNL_F.DF, "df"],
+  [TNL_F.CSUM, "csum"],
+  [TNL_F.KEY, "key"],
+];
+
+const tunnelText = ({ tunId, src, dst, tos, ttl, flags, dstPort, gbp }: TunnelKey): string =>
+  [
+    ...(tunId === 0n && (flags & TNL_F.KEY) === 0 ? [] : [`tun_id=0x${tunId.toString(16)}`]),
+    ...addressKey("src", src),
+    ...addressKey("dst", dst),
+    ...(tos === 0 ? [] : [`tos=0x${tos.toString(16)}`]),
+    `ttl=${ttl}`,
+    ...(dstPort === 0 ? [] : [`tp_dst=${dstPort}`]),
+    ...(gbp === undefined || (gbp.id === 0 && gbp.flags === 0)
+      ? []
+      : [`vxlan(gbp(id=${gbp.id},flags=0x${gbp.flags.toString(16)}))`]),
+    `flags(${TUNNEL_FLAGS.filter(([bit]) => (flags & bit) !== 0)
+      .map(([, word]) => word)
+      .join("|")})`,
+  ].join(",");
+
 const actionText = (action: Exclude<DpAction, SetAction>, options: OdpTextOptions): string => {
   switch (action.kind) {
     case "output":
       return (options.port ?? portNumber)(action.port);
+    case "tnl_push":
+      return `set(tunnel(${tunnelText(action.tunnel)})),${(options.port ?? portNumber)(action.port)}`;
     case "push_vlan": {
       const tpid = action.tpid === ETH_TYPE.VLAN ? "" : `tpid=0x${action.tpid.toString(16).padStart(4, "0")},`;
       return `push_vlan(${tpid}${vlanText(action.tci)})`;
@@ -373,6 +407,33 @@ const L3_KEYS: ReadonlyMap<number, (flow: FlowWords, mask: FlowWords) => string[
   [ETH_TYPE.NSH, nshKey],
 ]);
 
+/** `+` before flags that are set, `-` before those that are not. */
+const tunnelFlags = (flow: FlowWords, mask: FlowWords): string[] => {
+  const [value, ones] = [get(flow, "tun_flags"), get(mask, "tun_flags")];
+  const words = TUNNEL_FLAGS.filter(([bit]) => (ones & bit) !== 0);
+  return words.length === 0
+    ? []
+    : [`flags(${words.map(([bit, word]) => `${(value & bit) === 0 ? "-" : "+"}${word}`).join("")})`];
+};
+
+const tunnelKey = (flow: FlowWords, mask: FlowWords): string[] =>
+  header("tunnel", [
+    masked(flow, mask, "tun_id", "tun_id", bytesHex),
+    masked(flow, mask, "tun_src", "src", ipv4Text),
+    masked(flow, mask, "tun_dst", "dst", ipv4Text),
+    masked(flow, mask, "tun_ipv6_src", "ipv6_src", ipv6Text),
+    masked(flow, mask, "tun_ipv6_dst", "ipv6_dst", ipv6Text),
+    masked(flow, mask, "tun_tos", "tos", hexadecimal),
+    masked(flow, mask, "tun_ttl", "ttl", decimal, hexadecimal),
+    header("vxlan", [
+      header("gbp", [
+        masked(flow, mask, "tun_gbp_id", "id", decimal, hexadecimal),
+        masked(flow, mask, "tun_gbp_flags", "flags", hexAlways),
+      ]),
+    ]),
+    tunnelFlags(flow, mask),
+  ]);
+
 const tpidText = (tpid: number): string => `eth_type(0x${tpid.toString(16).padStart(4, "0")})`;
 
 /** What a megaflow matches: `recirc_id(0),in_port(1),eth(dst=…),eth_type(0x0800),ipv4(frag=no)`. */
@@ -398,6 +459,7 @@ export const formatOdpFlow = (flow: FlowWords, mask: FlowWords, options: OdpText
   }
   const ethernet = [masked(flow, mask, "dl_src", "src", macText), masked(flow, mask, "dl_dst", "dst", macText)].flat();
   return [
+    ...(isTunnelled(flow) ? tunnelKey(flow, mask) : []),
     "recirc_id(0)",
     `in_port(${(options.port ?? portNumber)(get(flow, "in_port"))})`,
     `eth(${ethernet.join(",")})`,

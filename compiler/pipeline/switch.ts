@@ -8,6 +8,9 @@ import { isSameFlow, isSameRule, LearnedCookies, type LearnedFlow } from "./lear
 import { groupEntry, GroupModError, type GroupEntry } from "./group-table.js";
 import { MacTable } from "./mac-learning.js";
 import { MeterTable, type MeterEntry } from "./meter-table.js";
+import type { Hop } from "../packet/tunnel.js";
+import type { TunnelConfig } from "./tunnel/config.js";
+import { TunnelPorts } from "./tunnel/ports.js";
 import {
   FlowModError,
   RuleJournal,
@@ -37,6 +40,18 @@ export interface Port {
   /** Link state: what fast failover looks at. */
   readonly up: boolean;
   readonly config: PortConfig;
+  /** Where packets go that leave by it, if it is a tunnel. */
+  readonly tunnel?: TunnelConfig;
+}
+
+/** What the network below tunnels is like now. */
+export interface Underlay {
+  /**
+   * How packets to `dst` leave the host; undefined: not at all, or only the host knows yet. When an answer changes, whoever asks
+   * must call {@link Switch.underlayChanged}.
+   * @param src - the address that they are to come from, zeros for any
+   */
+  hop(dst: Uint8Array, src: Uint8Array): Hop | undefined;
 }
 
 export const DEFAULT_PORT_CONFIG: PortConfig = {
@@ -94,6 +109,9 @@ export class Switch {
   readonly failMode: FailMode;
   readonly forwardBpdu: boolean;
   readonly macs: MacTable;
+  readonly tunnels = new TunnelPorts();
+  /** What is below tunnels; without it, the host alone knows the ways. */
+  underlay: Underlay | undefined;
   readonly #meters = new MeterTable();
   readonly #tables: (Table | undefined)[] = [];
   readonly #groups = new Map<number, GroupEntry>();
@@ -124,6 +142,11 @@ export class Switch {
     return this.#changes + this.macs.version;
   }
 
+  /** Packets for tunnels may go another way from now on. */
+  underlayChanged(): void {
+    this.#changes++;
+  }
+
   /** Number of rules in all tables. */
   get size(): number {
     return this.#rules;
@@ -137,10 +160,14 @@ export class Switch {
     readonly name?: string;
     readonly up?: boolean;
     readonly config?: Partial<PortConfig>;
+    readonly tunnel?: TunnelConfig;
   }): Port {
     const old = this.#ports.get(port.number);
+    const tunnel = port.tunnel ?? old?.tunnel;
+    if (tunnel !== undefined) this.tunnels.set(port.number, tunnel);
     const full: Port = {
       number: port.number,
+      ...(tunnel === undefined ? {} : { tunnel }),
       name: port.name ?? old?.name ?? (port.number === PORT.LOCAL ? this.name : `p${port.number}`),
       up: port.up ?? old?.up ?? true,
       config: { ...(old?.config ?? DEFAULT_PORT_CONFIG), ...port.config },
@@ -153,6 +180,7 @@ export class Switch {
   /** Takes a port out, and forgets the addresses learned on it. */
   removePort(number: number): void {
     if (!this.#ports.delete(number)) return;
+    this.tunnels.delete(number);
     this.macs.flush(number);
     this.#portsChanged();
   }

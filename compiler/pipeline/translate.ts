@@ -7,7 +7,17 @@
 // the same actions, rules, groups and sightings apart from the values that the mask covers. Translating has no side
 // effect; credit.ts applies what a translation implies.
 
-import { FLOW, get, getBits, PACKET_WORDS_AT, set, setBits, type FlowWords, type Member } from "../openflow/flow.js";
+import {
+  FLOW,
+  get,
+  getBits,
+  INPUT_WORDS_AT,
+  PACKET_WORDS_AT,
+  set,
+  setBits,
+  type FlowWords,
+  type Member,
+} from "../openflow/flow.js";
 import { VLAN_PRESENT } from "../openflow/numbers.js";
 import { ETH_TYPE, IP_PROTO, isMplsType, NW_FRAG } from "../packet/headers.js";
 import { PORT, type Action } from "../openflow/types.js";
@@ -17,11 +27,13 @@ import type { FinTimeout, LearnedFlow } from "./learned-flows.js";
 import type { MacSighting } from "./mac-learning.js";
 import type { Switch } from "./switch.js";
 import type { Rule } from "./table.js";
+import { isTunnelled } from "./tunnel/ports.js";
 import { runActions } from "./xlate/actions.js";
 import { runActionSet } from "./xlate/clone.js";
 import { Context, type GroupCredit, type Trace, type XlateError } from "./xlate/context.js";
 import { finishFreezing, thaw } from "./xlate/freeze.js";
 import { missed } from "./xlate/output.js";
+import { markTunnel, takeOverCongestion } from "./xlate/tunnel.js";
 import { enterPipeline } from "./xlate/table-action.js";
 
 export { MAX_DEPTH, MAX_RESUBMITS, XLATE_ERROR_TEXT } from "./xlate/context.js";
@@ -98,6 +110,7 @@ const mayReceive = (ctx: Context): boolean => {
 const startMask = (ctx: Context): void => {
   ctx.markAll("in_port");
   ctx.markAll("dl_type");
+  markTunnel(ctx);
 };
 
 const VLAN_TCIS = [FLOW.vlan0_tci, FLOW.vlan1_tci] as const;
@@ -126,7 +139,8 @@ const finishMask = (flow: FlowWords, mask: FlowWords, hasPushed: boolean): FlowW
   const isIp = type === ETH_TYPE.IPV4 || type === ETH_TYPE.IPV6;
   if (isIp) set(mask, "nw_frag", NW_FRAG.ANY | NW_FRAG.LATER);
   // Metadata and registers are always 0 when a packet comes in.
-  mask.fill(0, 1, PACKET_WORDS_AT);
+  // So is the tunnel of a packet that came by none, and the port tells the two apart.
+  mask.fill(0, 1, isTunnelled(flow) ? INPUT_WORDS_AT : PACKET_WORDS_AT);
   if (hasPushed) forgetPushed(mask, type);
   if (isIp) {
     const proto = get(flow, "nw_proto");
@@ -161,7 +175,7 @@ export const translate = (sw: Switch, flow: FlowWords, options: TranslateOptions
   startMask(ctx);
   const left = options.frozen === undefined ? NOTHING : thaw(ctx, options.frozen);
   if (options.actions === undefined && left.length === 0) enterPipeline(ctx);
-  if (mayReceive(ctx)) {
+  if (takeOverCongestion(ctx) && mayReceive(ctx)) {
     const isMiss = options.actions === undefined && left.length === 0 && ctx.rule === undefined;
     if (!isMiss || !missed(ctx))
       runActions(ctx, options.actions ?? (left.length > 0 ? left : (ctx.rule?.actions ?? [])), false);

@@ -19,6 +19,14 @@ const isSame = (a: DpAction, b: DpAction): boolean => {
   switch (a.kind) {
     case "output":
       return b.kind === "output" && a.port === b.port;
+    case "tnl_push":
+      return (
+        b.kind === "tnl_push" &&
+        a.port === b.port &&
+        a.hop?.ifindex === b.hop?.ifindex &&
+        a.hop?.mtu === b.hop?.mtu &&
+        equalBytes(a.header, b.header)
+      );
     case "set":
       return (
         b.kind === "set" &&

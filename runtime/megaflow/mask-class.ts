@@ -6,7 +6,7 @@ import {
   inTable,
   keyMask,
   newFlow,
-  PACKET_MEMBERS,
+  INPUT_MEMBERS,
   subtable,
   unwildcard,
   type FlowWords,
@@ -17,8 +17,8 @@ import { keptWord } from "./flow-arena.js";
 import type { Ukey } from "./ukey.js";
 
 /** Every bit that a packet can have a value in. */
-const PACKET_BITS: FlowWords = newFlow();
-for (const member of PACKET_MEMBERS) unwildcard(PACKET_BITS, member);
+const INPUT_BITS: FlowWords = newFlow();
+for (const member of INPUT_MEMBERS) unwildcard(INPUT_BITS, member);
 
 /** Who does not know it cannot aim at one place of the tables. */
 const SEED = randomBytes(4).readInt32LE();
@@ -187,7 +187,7 @@ export const wholeMask = (layout: KeyLayout): FlowWords => {
 /** The bits of `mask` that a packet can have, with in_port, which is always matched. */
 export const packetMask = (mask: FlowWords): FlowWords => {
   const out = newFlow();
-  for (let word = 0; word < mask.length; word++) out[word] = mask[word]! & PACKET_BITS[word]!;
+  for (let word = 0; word < mask.length; word++) out[word] = mask[word]! & INPUT_BITS[word]!;
   unwildcard(out, "in_port");
   return out;
 };
@@ -195,7 +195,7 @@ export const packetMask = (mask: FlowWords): FlowWords => {
 /** Whether `narrow` has a bit that `wide` has not. */
 export const hasExtraBits = (narrow: FlowWords, wide: FlowWords): boolean => {
   for (let word = 0; word < narrow.length; word++) {
-    if ((narrow[word]! & PACKET_BITS[word]! & ~wide[word]!) !== 0) return true;
+    if ((narrow[word]! & INPUT_BITS[word]! & ~wide[word]!) !== 0) return true;
   }
   return false;
 };

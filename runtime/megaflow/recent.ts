@@ -2,7 +2,7 @@
 // come up before the first has been answered. A table of fixed size: a flow takes the place of another with the same hash, and
 // nothing is allocated.
 
-import { PACKET_WORDS_AT, type FlowWords } from "#compiler";
+import { INPUT_WORDS_AT, type FlowWords } from "#compiler";
 import type { Ukey } from "./ukey.js";
 
 /** Flows remembered at most; a power of two. */
@@ -31,7 +31,7 @@ export class RecentFlows {
 
 const slotOf = (flow: FlowWords, ifindex: number): number => {
   let hash = ifindex;
-  for (let word = PACKET_WORDS_AT; word < flow.length; word++) {
+  for (let word = INPUT_WORDS_AT; word < flow.length; word++) {
     hash = Math.imul(hash ^ flow[word]!, MIX_1);
     hash ^= hash >>> 15;
   }

@@ -99,6 +99,8 @@ export interface OvsOptions {
   readonly ports?: number;
   /** What the bridge does without flows. Default secure: it drops. */
   readonly failMode?: "secure" | "standalone";
+  /** More ports: name, number, and the columns of their interfaces, for example `type=vxlan options:remote_ip=1.1.1.1`. */
+  readonly interfaces?: readonly (readonly [name: string, number: number, columns: string])[];
 }
 
 /** Whether the daemons are installed. */
@@ -165,7 +167,8 @@ export class Ovs implements Disposable, AsyncDisposable {
       const vswitchd = daemon(
         "ovs-vswitchd",
         [
-          "--enable-dummy=override",
+          // Tunnels are to be tunnels.
+          options.interfaces === undefined ? "--enable-dummy=override" : "--enable-dummy=system",
           "--disable-system",
           "--disable-system-route",
           `--unixctl=${ctl}`,
@@ -206,6 +209,10 @@ export class Ovs implements Disposable, AsyncDisposable {
         ...part("add-port", "br0", `p${port}`),
         ...part("set", "Interface", `p${port}`, "type=dummy", `ofport_request=${port}`, "mtu_request=9000"),
         ...part("set", "Interface", `p${port}`, `options:tx_pcap=${Ovs.#capture(dir, port)}`),
+      ]),
+      ...(options.interfaces ?? []).flatMap(([name, number, columns]) => [
+        ...part("add-port", "br0", name),
+        ...part("set", "Interface", name, `ofport_request=${number}`, ...columns.split(" ")),
       ]),
     ];
   }

@@ -111,6 +111,8 @@ export class Context {
   /** A controller is to take the packet up again. */
   pause: ActionOf<"controller"> | undefined;
   recirculations = 0;
+  /** Of the tunnel that the packet came by: where it came to. */
+  tunnelDst: Uint8Array | undefined;
   rule: Rule | undefined;
   cookie = 0n;
   table = 0;
@@ -154,6 +156,7 @@ export class Context {
     if (this.steps.length > 0) this.steps = [];
     this.unroll = undefined;
     this.pause = undefined;
+    this.tunnelDst = undefined;
     this.recirculations = 0;
     this.rule = undefined;
     this.cookie = 0xffffffffffffffffn;

@@ -8,6 +8,7 @@ import type { Rule } from "../table.js";
 import { commit } from "./commit.js";
 import type { Context } from "./context.js";
 import { normal } from "./normal.js";
+import { outputToTunnel } from "./tunnel.js";
 
 /** All of the packet. */
 export const MAX_CONTROLLER_BYTES = 65535;
@@ -25,6 +26,10 @@ export const outputTo = (ctx: Context, number: number): void => {
   }
   if (ctx.get("packet_type") !== 0) {
     ctx.trace?.note("Trying to send non-Ethernet packet through legacy L2 port. Dropping packet.", "warning");
+    return;
+  }
+  if (port.tunnel !== undefined) {
+    outputToTunnel(ctx, port, port.tunnel, commit);
     return;
   }
   commit(ctx);
