@@ -41,6 +41,8 @@ export * from "./pipeline/meter-mod.js";
 export * from "./pipeline/meter-table.js";
 export * from "./pipeline/odp-text.js";
 export * from "./pipeline/ovs-hash.js";
+export * from "./pipeline/ports.js";
+export * from "./pipeline/rule-events.js";
 export * from "./pipeline/runner.js";
 export * from "./pipeline/switch.js";
 export * from "./pipeline/table-mod.js";

@@ -9,7 +9,7 @@ import { get } from "../openflow/flow.js";
 import { MAX_PORTS, portFromText } from "../openflow/ports.js";
 import { Switch, type FailMode } from "../pipeline/switch.js";
 import { applyTableMods, flowMods, groupMods, meterMods } from "../pipeline/table-mod.js";
-import { visitActions } from "../pipeline/table.js";
+import { visitActions } from "../pipeline/rule-index.js";
 import { fileName, type Io } from "./io.js";
 
 export interface SwitchSource {

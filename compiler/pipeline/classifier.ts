@@ -5,6 +5,7 @@
 
 import { FLOW, FLOW_WORDS, get, newFlow, set, type FlowWords } from "../openflow/flow.js";
 import type { Match } from "../openflow/types.js";
+import { KeptMatch, MaskShape } from "./kept-match.js";
 import { PrefixTrie, TrieAnswer } from "./prefix-trie.js";
 import { Subtable, TRIE_MEMBERS, type Classifiable, type TrieAnswers } from "./subtable.js";
 
@@ -48,15 +49,19 @@ class Tries implements TrieAnswers {
 }
 
 /** Whether all flows that `inner` matches are matched by `outer`. */
-export const covers = (outer: Match, inner: Match): boolean =>
-  outer.mask.every(
-    (mask, word) => (mask & ~inner.mask[word]!) === 0 && ((outer.value[word]! ^ inner.value[word]!) & mask) === 0,
+export const covers = (outer: Match, inner: Match): boolean => {
+  if (inner instanceof KeptMatch) return inner.isCoveredBy(outer);
+  const { value, mask } = inner;
+  return outer.mask.every(
+    (bits, word) => (bits & ~mask[word]!) === 0 && ((outer.value[word]! ^ value[word]!) & bits) === 0,
   );
+};
 
 /** Whether some flow is matched by both. */
 export const overlaps = (a: Match, b: Match): boolean => {
+  const [{ value, mask }, other] = [a, b.value];
   for (let word = 0; word < FLOW_WORDS; word++) {
-    if (((a.value[word]! ^ b.value[word]!) & a.mask[word]! & b.mask[word]!) !== 0) return false;
+    if (((value[word]! ^ other[word]!) & mask[word]! & b.mask[word]!) !== 0) return false;
   }
   return true;
 };
@@ -84,48 +89,43 @@ export class Classifier<R extends Classifiable> {
     return this.#byMask.get(keyOf(match.mask))?.find(match.value, priority);
   }
 
-  /** The array that stands for this mask, so that rules with one mask can share it. */
-  sharedMask(mask: FlowWords): FlowWords {
-    return this.#byMask.get(keyOf(mask))?.mask ?? mask;
+  /** What stands for this mask here, so that matches with one mask can share it. */
+  shapeOf(mask: FlowWords): MaskShape {
+    return this.#byMask.get(keyOf(mask))?.shape ?? new MaskShape(mask);
   }
 
   /** The rules all of whose flows `match` covers. */
   *coveredBy(match: Match): Generator<R> {
-    const at = [...match.mask.keys()].filter((word) => match.mask[word] !== 0);
-    for (const subtable of this.#subtables) {
-      // What a mask leaves open cannot be covered by a match that demands it.
-      if (at.some((word) => (match.mask[word]! & ~subtable.mask[word]!) !== 0)) continue;
-      for (const rule of subtable.rules()) {
-        const { value } = rule.match;
-        if (at.every((word) => ((match.value[word]! ^ value[word]!) & match.mask[word]!) === 0)) yield rule;
-      }
-    }
+    for (const subtable of this.#subtables) yield* subtable.coveredBy(match);
   }
 
   /** Adds `rule`; {@link find} must give nothing for it. */
   insert(rule: R): void {
-    const key = keyOf(rule.match.mask);
+    const { match } = rule;
+    const { value } = match;
+    const key = keyOf(match.mask);
     let subtable = this.#byMask.get(key);
     if (subtable === undefined) {
-      subtable = new Subtable<R>(rule.match.mask);
+      subtable = new Subtable<R>(match instanceof KeptMatch ? match.shape : new MaskShape(match.mask));
       this.#byMask.set(key, subtable);
       this.#subtables.push(subtable);
     }
     const before = subtable.maxPriority;
-    subtable.insert(rule);
+    subtable.insert(rule, value);
     if (subtable.maxPriority !== before) this.#sort();
-    this.#tries.change("insert", rule.match.value, subtable.prefixLengths);
+    this.#tries.change("insert", value, subtable.prefixLengths);
     if (rule.clauses !== undefined) this.#nClauses++;
     this.#size++;
   }
 
   /** Takes out `rule`, which must be in. */
   remove(rule: R): void {
-    const key = keyOf(rule.match.mask);
+    const { value, mask } = rule.match;
+    const key = keyOf(mask);
     const subtable = this.#byMask.get(key)!;
     const before = subtable.maxPriority;
-    subtable.remove(rule);
-    this.#tries.change("remove", rule.match.value, subtable.prefixLengths);
+    subtable.remove(rule, value);
+    this.#tries.change("remove", value, subtable.prefixLengths);
     if (rule.clauses !== undefined) this.#nClauses--;
     if (subtable.size === 0) {
       this.#byMask.delete(key);

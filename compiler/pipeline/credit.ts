@@ -2,7 +2,8 @@
 // Kept apart from translating, so that a revalidator can translate again without doing these twice.
 
 import type { BucketEntry } from "./group-table.js";
-import type { RemovalReason, Switch } from "./switch.js";
+import type { RemovalReason } from "./rule-events.js";
+import type { Switch } from "./switch.js";
 import type { Rule } from "./table.js";
 import type { Translation } from "./translate.js";
 

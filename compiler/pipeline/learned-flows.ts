@@ -2,7 +2,8 @@
 
 import { formatActions } from "../openflow/print/actions.js";
 import type { Action, Flow, Match } from "../openflow/types.js";
-import { ruleOf, visitActions, type Rule } from "./table.js";
+import { visitActions } from "./rule-index.js";
+import { ruleOf, type Rule } from "./table.js";
 
 export interface LearnedFlow {
   readonly flow: Flow;

@@ -4,6 +4,7 @@
 
 import { FLOW, FLOW_WORDS, PACKET_WORDS_AT, type FlowWords, type Member } from "../openflow/flow.js";
 import type { Match } from "../openflow/types.js";
+import { KeptMatch, MatchKeeper, type MaskShape } from "./kept-match.js";
 import { PrefixTrie, TrieAnswer } from "./prefix-trie.js";
 
 /** What the classifier needs to know of a rule. */
@@ -85,11 +86,25 @@ interface Stage {
   readonly stage: number;
 }
 
-/** Rules with one value: sorted by priority, highest first; `next` is another value with the same hash. */
+/** Rules with one value, and the rest of the chain: another value with the same hash. */
 interface Bucket<R> {
-  readonly rules: R[];
+  readonly match: KeptMatch;
+  /** Of the highest priority. */
+  rule: R;
+  /** The others, sorted by priority, highest first; mostly there are none. */
+  others: readonly R[] | undefined;
   readonly next: Bucket<R> | undefined;
 }
+
+const NO_RULES: readonly never[] = [];
+
+const rulesOf = <R>({ rule, others }: Bucket<R>): readonly R[] => (others === undefined ? [rule] : [rule, ...others]);
+
+/** Makes `rules`, of which there is one at least, those of a bucket. */
+const setRules = <R>(bucket: Bucket<R>, [first, ...others]: readonly R[]): void => {
+  bucket.rule = first!;
+  bucket.others = others.length === 0 ? undefined : others;
+};
 
 const mix = (hash: number, word: number): number => {
   let k = Math.imul(word, 0xcc9e2d51);
@@ -151,7 +166,11 @@ export class Subtable<R extends Classifiable> {
   readonly #portsValue = new Uint32Array(1);
   readonly #portsAnswer = new TrieAnswer();
 
-  constructor(readonly mask: FlowWords) {
+  /** Keeps matches that nobody else does. */
+  #keeper: MatchKeeper | undefined;
+
+  constructor(readonly shape: MaskShape) {
+    const { mask } = shape;
     this.prefixLengths = TRIE_MEMBERS.map((member) => prefixLength(mask, member));
     this.#isEthernet = mask[PACKET_TYPE_WORD] === 0 && mask.some((bits, i) => i >= PACKET_WORDS_AT && bits !== 0);
     this.#usesTries = this.prefixLengths.some((length) => length > 0);
@@ -170,16 +189,25 @@ export class Subtable<R extends Classifiable> {
     this.#portsTrie = this.#portsMask === 0 ? undefined : new PrefixTrie(32);
   }
 
-  /** Adds `rule`, whose mask is this subtable's; the caller makes sure that no rule has its value and priority. */
-  insert(rule: R): void {
-    const { value } = rule.match;
+  get mask(): FlowWords {
+    return this.shape.mask;
+  }
+
+  /**
+   * Adds `rule`, whose mask is this subtable's; the caller makes sure that no rule has its value and priority.
+   *
+   * @param value - that of its match
+   */
+  insert(rule: R, value: FlowWords): void {
     const hash = this.#countStages(value, 1);
     const same = this.#bucketOf(hash, value);
     if (same === undefined) {
-      this.#buckets.set(hash, { rules: [rule], next: this.#buckets.get(hash) });
+      const match = this.#keptOf(rule.match);
+      this.#buckets.set(hash, { match, rule, others: undefined, next: this.#buckets.get(hash) });
     } else {
-      const at = same.rules.findIndex((other) => other.priority < rule.priority);
-      same.rules.splice(at < 0 ? same.rules.length : at, 0, rule);
+      const rules = rulesOf(same);
+      const at = rules.findIndex((other) => other.priority < rule.priority);
+      setRules(same, at < 0 ? [...rules, rule] : rules.toSpliced(at, 0, rule));
     }
     if (this.#portsTrie !== undefined) this.#portsTrie.insert(this.#ports(value), 0, this.#portsLength);
     this.#priorities.set(rule.priority, (this.#priorities.get(rule.priority) ?? 0) + 1);
@@ -187,20 +215,26 @@ export class Subtable<R extends Classifiable> {
     this.size++;
   }
 
-  /** Takes out `rule`, which must be in. */
-  remove(rule: R): void {
-    const { value } = rule.match;
+  #keptOf(match: Match): KeptMatch {
+    if (match instanceof KeptMatch && match.shape === this.shape) return match;
+    this.#keeper ??= new MatchKeeper();
+    return this.#keeper.keep(match, this.shape);
+  }
+
+  /** Takes out `rule`, which must be in. @param value - that of its match */
+  remove(rule: R, value: FlowWords): void {
     const hash = this.#countStages(value, -1);
     const same = this.#bucketOf(hash, value)!;
-    same.rules.splice(same.rules.indexOf(rule), 1);
-    if (same.rules.length === 0) {
+    if (same.others === undefined) {
       let rest: Bucket<R> | undefined;
-      for (let b = this.#buckets.get(hash); b !== undefined; b = b.next) {
-        if (b !== same) rest = { rules: b.rules, next: rest };
-      }
+      for (let b = this.#buckets.get(hash); b !== undefined; b = b.next) if (b !== same) rest = { ...b, next: rest };
       if (rest === undefined) this.#buckets.delete(hash);
       else this.#buckets.set(hash, rest);
-    }
+    } else
+      setRules(
+        same,
+        rulesOf(same).filter((other) => other !== rule),
+      );
     if (this.#portsTrie !== undefined) this.#portsTrie.remove(this.#ports(value), 0, this.#portsLength);
     const left = this.#priorities.get(rule.priority)! - 1;
     if (left > 0) this.#priorities.set(rule.priority, left);
@@ -215,19 +249,34 @@ export class Subtable<R extends Classifiable> {
   find(value: FlowWords, priority: number): R | undefined {
     let hash = 0;
     for (const stage of this.#stages) hash = hashStage(value, stage, hash);
-    return this.#bucketOf(hash, value)?.rules.find((rule) => rule.priority === priority);
+    return this.#rulesAt(hash, value).find((rule) => rule.priority === priority);
   }
 
   /** The rule of next lower priority with the same value. */
   below({ match, priority }: R): R | undefined {
+    const { value } = match;
     let hash = 0;
-    for (const stage of this.#stages) hash = hashStage(match.value, stage, hash);
-    return this.#bucketOf(hash, match.value)?.rules.find((rule) => rule.priority < priority);
+    for (const stage of this.#stages) hash = hashStage(value, stage, hash);
+    return this.#rulesAt(hash, value).find((rule) => rule.priority < priority);
   }
 
   *rules(): Generator<R> {
     for (const head of this.#buckets.values()) {
-      for (let b: Bucket<R> | undefined = head; b !== undefined; b = b.next) yield* b.rules;
+      for (let b: Bucket<R> | undefined = head; b !== undefined; b = b.next) {
+        yield b.rule;
+        if (b.others !== undefined) yield* b.others;
+      }
+    }
+  }
+
+  /** The rules all of whose flows `match` covers. */
+  *coveredBy(match: Match): Generator<R> {
+    // What a mask leaves open cannot be covered by a match that demands it.
+    if (match.mask.some((bits, word) => (bits & ~this.mask[word]!) !== 0)) return;
+    for (const head of this.#buckets.values()) {
+      for (let b: Bucket<R> | undefined = head; b !== undefined; b = b.next) {
+        if (b.match.isCoveredBy(match)) yield* rulesOf(b);
+      }
     }
   }
 
@@ -256,7 +305,7 @@ export class Subtable<R extends Classifiable> {
       return this.#missAfter(last, wc);
     }
     this.#missAfter(last + 1, wc);
-    return bucket?.rules[0];
+    return bucket?.rule;
   }
 
   /** Whether a trie proves that no rule here has the flow's prefix, at no more bits than this mask would cost. */
@@ -297,20 +346,13 @@ export class Subtable<R extends Classifiable> {
   }
 
   #bucketOf(hash: number, flow: FlowWords): Bucket<R> | undefined {
-    for (let b = this.#buckets.get(hash); b !== undefined; b = b.next) {
-      if (this.#matches(flow, b.rules[0]!.match.value)) return b;
-    }
+    for (let b = this.#buckets.get(hash); b !== undefined; b = b.next) if (b.match.matches(flow)) return b;
     return undefined;
   }
 
-  #matches(flow: FlowWords, value: FlowWords): boolean {
-    for (const { at, masks } of this.#stages) {
-      for (let i = 0; i < at.length; i++) {
-        const word = at[i]!;
-        if (((flow[word]! ^ value[word]!) & masks[i]!) !== 0) return false;
-      }
-    }
-    return true;
+  #rulesAt(hash: number, flow: FlowWords): readonly R[] {
+    const bucket = this.#bucketOf(hash, flow);
+    return bucket === undefined ? NO_RULES : rulesOf(bucket);
   }
 
   #ports(flow: FlowWords): Uint32Array {

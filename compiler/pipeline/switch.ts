@@ -9,40 +9,11 @@ import { groupEntry, GroupModError, type GroupEntry } from "./group-table.js";
 import { MacTable } from "./mac-learning.js";
 import { MeterTable, type MeterEntry } from "./meter-table.js";
 import type { Hop } from "../packet/tunnel.js";
-import type { TunnelConfig } from "./tunnel/config.js";
 import { TunnelPorts } from "./tunnel/ports.js";
-import {
-  FlowModError,
-  RuleJournal,
-  ruleOf,
-  Table,
-  usesGroup,
-  usesMeter,
-  visitActions,
-  type Rule,
-  type RuleChange,
-  type RuleFilter,
-} from "./table.js";
-
-/** Flags of a port (OpenFlow `ofp_port_config`). */
-export interface PortConfig {
-  readonly portDown: boolean;
-  readonly noReceive: boolean;
-  readonly noForward: boolean;
-  readonly noFlood: boolean;
-  readonly noPacketIn: boolean;
-}
-
-export interface Port {
-  /** OpenFlow port number; PORT.LOCAL for the bridge's own. */
-  readonly number: number;
-  readonly name: string;
-  /** Link state: what fast failover looks at. */
-  readonly up: boolean;
-  readonly config: PortConfig;
-  /** Where packets go that leave by it, if it is a tunnel. */
-  readonly tunnel?: TunnelConfig;
-}
+import { Ports, type Port, type PortChange } from "./ports.js";
+import { RuleEvents, type RemovalReason, type RuleEvent } from "./rule-events.js";
+import { visitActions } from "./rule-index.js";
+import { FlowModError, RuleJournal, ruleOf, Table, type Rule, type RuleChange, type RuleFilter } from "./table.js";
 
 /** What the network below tunnels is like now. */
 export interface Underlay {
@@ -54,29 +25,11 @@ export interface Underlay {
   hop(dst: Uint8Array, src: Uint8Array): Hop | undefined;
 }
 
-export const DEFAULT_PORT_CONFIG: PortConfig = {
-  portDown: false,
-  noReceive: false,
-  noForward: false,
-  noFlood: false,
-  noPacketIn: false,
-};
-
 /** What a switch without flows does: act as a learning switch, or drop. */
 export type FailMode = "standalone" | "secure";
 
 /** Tables 0 to 253; OVS keeps 254 to itself and 255 means all. */
 export const N_TABLES = 254;
-
-/** Why a rule left its table; OpenFlow's flow-removed reasons. */
-export type RemovalReason = "idle_timeout" | "hard_timeout" | "delete" | "group_delete" | "meter_delete";
-
-/** What happened to a rule of the user's. */
-export type RuleEvent =
-  /** `old`: the identical one that was there before. */
-  | { readonly kind: "added"; readonly rule: Rule; readonly old?: Rule }
-  | { readonly kind: "modified"; readonly rule: Rule; readonly old: Rule }
-  | { readonly kind: "removed"; readonly rule: Rule; readonly reason: RemovalReason };
 
 /** Cookie of a flow that gives none. */
 const NO_COOKIE = 0xffffffffffffffffn;
@@ -115,16 +68,12 @@ export class Switch {
   readonly #meters = new MeterTable();
   readonly #tables: (Table | undefined)[] = [];
   readonly #groups = new Map<number, GroupEntry>();
-  readonly #ports = new Map<number, Port>();
-  /** Ports by ascending number: the order of FLOOD and ALL. */
-  #portList: readonly Port[] = [];
+  readonly #ports: Ports;
   readonly #expirable = new Set<Rule>();
   readonly #journal = new RuleJournal();
   readonly #learnedCookies = new LearnedCookies();
   readonly #standalone = ruleOf(STANDALONE_FLOW, 0, true);
-  #onRule: ((event: RuleEvent) => void) | undefined;
-  /** Of a transaction: they have not happened before its end. */
-  #pendingEvents: RuleEvent[] = [];
+  readonly #events = new RuleEvents();
   #changes = 0;
   #rules = 0;
   #hasController = false;
@@ -135,6 +84,7 @@ export class Switch {
     this.failMode = options.failMode ?? "secure";
     this.forwardBpdu = options.forwardBpdu ?? false;
     this.macs = new MacTable(options.macs);
+    this.#ports = new Ports(this.name);
   }
 
   /** Rises with every change that can alter a translation: rules, groups, ports, learned addresses. */
@@ -155,26 +105,11 @@ export class Switch {
   // Ports
 
   /** Adds a port, or changes the one with its number. */
-  setPort(port: {
-    readonly number: number;
-    readonly name?: string;
-    readonly up?: boolean;
-    readonly config?: Partial<PortConfig>;
-    readonly tunnel?: TunnelConfig;
-  }): Port {
-    const old = this.#ports.get(port.number);
-    const tunnel = port.tunnel ?? old?.tunnel;
-    if (tunnel !== undefined) this.tunnels.set(port.number, tunnel);
-    const full: Port = {
-      number: port.number,
-      ...(tunnel === undefined ? {} : { tunnel }),
-      name: port.name ?? old?.name ?? (port.number === PORT.LOCAL ? this.name : `p${port.number}`),
-      up: port.up ?? old?.up ?? true,
-      config: { ...(old?.config ?? DEFAULT_PORT_CONFIG), ...port.config },
-    };
-    this.#ports.set(port.number, full);
-    this.#portsChanged();
-    return full;
+  setPort(change: PortChange): Port {
+    this.#changes++;
+    const port = this.#ports.set(change);
+    if (port.tunnel !== undefined) this.tunnels.set(port.number, port.tunnel);
+    return port;
   }
 
   /** Takes a port out, and forgets the addresses learned on it. */
@@ -182,7 +117,7 @@ export class Switch {
     if (!this.#ports.delete(number)) return;
     this.tunnels.delete(number);
     this.macs.flush(number);
-    this.#portsChanged();
+    this.#changes++;
   }
 
   port(number: number): Port | undefined {
@@ -191,20 +126,14 @@ export class Switch {
 
   /** Ports by ascending number. */
   get ports(): readonly Port[] {
-    return this.#portList;
+    return this.#ports.list;
   }
 
   // Rules
 
   /** Has `onRule` told about what happens to rules, when it has happened for good. */
   observe(onRule: ((event: RuleEvent) => void) | undefined): void {
-    this.#onRule = onRule;
-  }
-
-  #tell(event: RuleEvent): void {
-    if (this.#onRule === undefined || event.rule.hidden) return;
-    if (this.#journal.isOpen) this.#pendingEvents.push(event);
-    else this.#onRule(event);
+    this.#events.listen(onRule);
   }
 
   /** @throws {@link FlowModError} for a table that cannot be */
@@ -230,6 +159,16 @@ export class Switch {
     for (const table of this.tables()) yield* table.rules;
   }
 
+  /** Rules that use group `id`. */
+  rulesWithGroup(id: number): Rule[] {
+    return [...this.tables()].flatMap(({ index }) => [...index.withGroup(id)]);
+  }
+
+  /** Rules that use meter `id`. */
+  rulesWithMeter(id: number): Rule[] {
+    return [...this.tables()].flatMap(({ index }) => [...index.withMeter(id)]);
+  }
+
   /** Table `id` as translation sees it: nothing when it holds no rule. */
   tableIfAny(id: number): Table | undefined {
     return this.#tables[id];
@@ -253,7 +192,7 @@ export class Switch {
     else this.#expirable.delete(replaced);
     this.#track(rule);
     this.#changes++;
-    this.#tell({ kind: "added", rule, ...(replaced === undefined ? {} : { old: replaced }) });
+    this.#events.tell({ kind: "added", rule, ...(replaced === undefined ? {} : { old: replaced }) });
     this.#replaceLearning(replaced === undefined ? [] : [replaced], flow.actions);
     return rule;
   }
@@ -281,7 +220,7 @@ export class Switch {
       this.#expirable.delete(rule);
       const successor = table.modify(rule, flow, nowMs, options.newCookie ?? false);
       this.#track(successor);
-      this.#tell({ kind: "modified", rule: successor, old: rule });
+      this.#events.tell({ kind: "modified", rule: successor, old: rule });
       return successor;
     });
     for (const rule of old) this.#replaceLearning([rule], flow.actions);
@@ -295,17 +234,15 @@ export class Switch {
    * @throws {@link FlowModError} for a table that is not
    */
   mayLearn({ flow, limit }: LearnedFlow, pending: readonly LearnedFlow[] = []): boolean {
-    const { rules } = this.table(flow.table);
-    const old = rules.find(flow.match, flow.priority);
+    const table = this.table(flow.table);
+    const old = table.rules.find(flow.match, flow.priority);
     if (limit === 0 || (old !== undefined && isSameRule(old, flow))) return true;
     const others = pending
       .map((learned) => learned.flow)
-      .filter(({ table, cookie }) => table === flow.table && cookie === flow.cookie);
+      .filter((other) => other.table === flow.table && other.cookie === flow.cookie);
     if (others.some((other) => isSameFlow(other, flow))) return true;
-    const fresh = others.filter(({ match, priority }) => rules.find(match, priority) === undefined);
-    let count = fresh.length;
-    for (const rule of rules) if (rule.cookie === flow.cookie) count++;
-    return count < limit;
+    const fresh = others.filter(({ match, priority }) => table.rules.find(match, priority) === undefined);
+    return fresh.length + table.countCookie(flow.cookie) < limit;
   }
 
   /**
@@ -407,7 +344,7 @@ export class Switch {
     old.removed = true;
     this.#groups.delete(id);
     this.#changes++;
-    const rules = [...this.rules()].filter((rule) => usesGroup(rule.actions, id));
+    const rules = this.rulesWithGroup(id);
     for (const rule of rules) this.#remove(rule, "group_delete");
     return rules;
   }
@@ -428,15 +365,14 @@ export class Switch {
     if (this.#journal.isOpen) return run();
     const groups = new Map(this.#groups);
     this.#journal.open();
+    this.#events.hold();
     try {
       const result = run();
       this.#journal.close();
-      const events = this.#pendingEvents;
-      this.#pendingEvents = [];
-      for (const event of events) this.#tell(event);
+      this.#events.release();
       return result;
     } catch (error) {
-      this.#pendingEvents = [];
+      this.#events.forget();
       this.#rollBack(this.#journal.close(), groups);
       throw error;
     }
@@ -490,7 +426,7 @@ export class Switch {
   deleteMeter(id: number): Rule[] {
     if (!this.#meters.delete(id)) return [];
     this.#changes++;
-    const rules = [...this.rules()].filter((rule) => usesMeter(rule.actions, id));
+    const rules = this.rulesWithMeter(id);
     for (const rule of rules) this.#remove(rule, "meter_delete");
     return rules;
   }
@@ -548,7 +484,7 @@ export class Switch {
     this.#expirable.delete(rule);
     this.#rules--;
     this.#changes++;
-    this.#tell({ kind: "removed", rule, reason });
+    this.#events.tell({ kind: "removed", rule, reason });
     this.#replaceLearning([rule], []);
   }
 
@@ -558,10 +494,5 @@ export class Switch {
     for (const { table, cookie } of gone.flatMap((rule) => this.#learnedCookies.remove(rule.actions))) {
       this.delete(CATCH_ALL, { table, cookie: { value: cookie, mask: NO_COOKIE } });
     }
-  }
-
-  #portsChanged(): void {
-    this.#portList = [...this.#ports.values()].sort((a, b) => a.number - b.number);
-    this.#changes++;
   }
 }

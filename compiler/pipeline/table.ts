@@ -2,9 +2,10 @@
 // modify_flows_start__, collect_rules_loose, collect_rules_strict).
 
 import { OffloadError } from "ebpf-assembler";
-import type { FlowWords } from "../openflow/flow.js";
-import { nestedActions, PORT, type Action, type Flow, type FlowFlag, type Match } from "../openflow/types.js";
+import type { Action, Flow, FlowFlag, Match } from "../openflow/types.js";
 import { Classifier, covers, overlaps, type Clause } from "./classifier.js";
+import { MatchKeeper } from "./kept-match.js";
+import { outputsTo, RuleIndex, usesGroup } from "./rule-index.js";
 
 /** A flow in a table, with what has happened to it since. */
 export interface Rule {
@@ -60,37 +61,6 @@ export interface RuleFilter {
   /** Only rules with this group among their actions. */
   readonly outGroup?: number;
 }
-
-/** Calls `visit` with each action, those inside others too. */
-export const visitActions = (actions: readonly Action[], visit: (action: Action) => void): void => {
-  for (const action of actions) {
-    visit(action);
-    visitActions(nestedActions(action), visit);
-  }
-};
-
-const mentions = (actions: readonly Action[], test: (action: Action) => boolean): boolean => {
-  let found = false;
-  visitActions(actions, (action) => (found ||= test(action)));
-  return found;
-};
-
-/** Whether an action list sends packets out of `port`. */
-export const outputsTo = (actions: readonly Action[], port: number): boolean =>
-  mentions(
-    actions,
-    (a) =>
-      ((a.kind === "output" || a.kind === "enqueue") && a.port === port) ||
-      (a.kind === "controller" && port === PORT.CONTROLLER),
-  );
-
-/** Whether an action list uses group `id`. */
-export const usesGroup = (actions: readonly Action[], id: number): boolean =>
-  mentions(actions, (a) => a.kind === "group" && a.group === id);
-
-/** Whether an action list uses meter `id`. */
-export const usesMeter = (actions: readonly Action[], id: number): boolean =>
-  mentions(actions, (a) => a.kind === "meter" && a.meter === id);
 
 const ALL_64 = 0xffffffffffffffffn;
 
@@ -181,29 +151,10 @@ export class RuleJournal {
 
 const NO_FLAGS: readonly FlowFlag[] = [];
 
-/** Values per buffer: so few that a buffer does not long outlive most of its rules. */
-const VALUES_PER_BUFFER = 64;
-
-/** Copies of flows that lie together in buffers: a buffer for each would take as much memory again as the flow. */
-class Values {
-  #buffer = new Uint32Array(0);
-  #used = 0;
-
-  copy(flow: FlowWords): FlowWords {
-    if (this.#used + flow.length > this.#buffer.length) {
-      this.#buffer = new Uint32Array(VALUES_PER_BUFFER * flow.length);
-      this.#used = 0;
-    }
-    const copy = this.#buffer.subarray(this.#used, this.#used + flow.length);
-    this.#used += flow.length;
-    copy.set(flow);
-    return copy;
-  }
-}
-
 export class Table {
   readonly rules = new Classifier<Rule>();
-  readonly #values = new Values();
+  readonly index = new RuleIndex();
+  readonly #keeper = new MatchKeeper();
 
   constructor(
     readonly id: number,
@@ -251,18 +202,15 @@ export class Table {
 
   /** Takes `rule` out. */
   remove(rule: Rule): void {
-    this.rules.remove(rule);
-    rule.removed = true;
+    this.#takeOut(rule);
     this.journal.note("remove", rule);
   }
 
   /** Makes a change unhappen; the changes after it must be undone already. */
   undo({ kind, rule }: RuleChange): void {
-    if (kind === "insert") {
-      this.rules.remove(rule);
-      rule.removed = true;
-    } else {
-      this.rules.insert(rule);
+    if (kind === "insert") this.#takeOut(rule);
+    else {
+      this.#putIn(rule);
       rule.removed = false;
       rule.successor = undefined;
     }
@@ -270,15 +218,34 @@ export class Table {
 
   /** The flow as a table keeps it: with the mask that other rules have already, for most tables have few. */
   #kept(flow: Flow): Flow {
-    const { value, mask } = flow.match;
-    const own = { value: this.#values.copy(value), mask: this.rules.sharedMask(mask) };
-    const match = flow.match.tunMetadata === undefined ? own : { ...flow.match, ...own };
+    const match = this.#keeper.keep(flow.match, this.rules.shapeOf(flow.match.mask));
     return { ...flow, match, flags: flow.flags.length === 0 ? NO_FLAGS : flow.flags };
   }
 
-  #insert(rule: Rule): void {
+  #putIn(rule: Rule): void {
     this.rules.insert(rule);
+    this.index.add(rule);
+  }
+
+  #takeOut(rule: Rule): void {
+    this.rules.remove(rule);
+    this.index.delete(rule);
+    rule.removed = true;
+  }
+
+  #insert(rule: Rule): void {
+    this.#putIn(rule);
     this.journal.note("insert", rule);
+  }
+
+  /** How many rules have this cookie. */
+  countCookie(cookie: bigint): number {
+    const filter = { cookie: { value: cookie, mask: ALL_64 } };
+    const rules = this.index.among(filter);
+    if (rules !== undefined) return rules.size;
+    let count = 0;
+    for (const rule of this.rules) if (rule.cookie === cookie) count++;
+    return count;
   }
 
   /** The rules that a strict or loose modify or delete of `match` means. */
@@ -287,9 +254,9 @@ export class Table {
       const rule = this.rules.find(match, priority);
       return rule !== undefined && passes(rule, filter) ? [rule] : [];
     }
-    const rules: Rule[] = [];
-    for (const rule of this.rules.coveredBy(match)) if (passes(rule, filter)) rules.push(rule);
-    return rules;
+    const known = this.index.among(filter);
+    if (known !== undefined) return [...known].filter((rule) => isCollected(rule, match, filter));
+    return [...this.rules.coveredBy(match)].filter((rule) => passes(rule, filter));
   }
 
   #replace(old: Rule, rule: Rule, keepCounts: boolean): void {

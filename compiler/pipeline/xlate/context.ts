@@ -9,7 +9,8 @@ import type { Step, Unroll } from "../frozen.js";
 import type { BucketEntry, GroupEntry } from "../group-table.js";
 import type { FinTimeout, LearnedFlow } from "../learned-flows.js";
 import type { MacSighting } from "../mac-learning.js";
-import type { Port, Switch } from "../switch.js";
+import type { Port } from "../ports.js";
+import type { Switch } from "../switch.js";
 import type { Rule } from "../table.js";
 
 /** Backward resubmits and nested groups in one translation (OVS MAX_DEPTH). */

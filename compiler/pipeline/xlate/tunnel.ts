@@ -6,7 +6,7 @@ import { buildOuter, TNL_F, type TunnelKey } from "../../packet/tunnel.js";
 import { equalBytes } from "ebpf-assembler";
 import { DEFAULT_TTL, type TunnelConfig } from "../tunnel/config.js";
 import { isTunnelled, putTunAddress, putTunId, tunAddress, tunIdOf } from "../tunnel/ports.js";
-import type { Port } from "../switch.js";
+import type { Port } from "../ports.js";
 import type { Context } from "./context.js";
 
 const ECN_BITS = 3;

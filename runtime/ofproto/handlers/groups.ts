@@ -18,8 +18,6 @@ import {
   OpenFlowError,
   putGroupFeatures,
   putMeterFeatures,
-  usesGroup,
-  usesMeter,
   type GroupEntry,
   type GroupMod,
   type MessageName,
@@ -69,9 +67,9 @@ const groupStats: Handler = async ({ ofproto, conn, message }) => {
   await ofproto.bridge.settle();
   const nowMs = monotonicMs();
   const reply = conn.multipart(nameOf(vendor !== undefined, "GROUP"), xid);
-  const rules = [...ofproto.bridge.sw.rules()];
+  const { sw } = ofproto.bridge;
   for (const { group, buckets, packets, bytes, createdMs } of asked) {
-    const references = rules.filter(({ actions }) => usesGroup(actions, group.id)).length;
+    const references = sw.rulesWithGroup(group.id).length;
     const counts = (each: { packets: number; bytes: number }) => ({
       packets: BigInt(each.packets),
       bytes: BigInt(each.bytes),
@@ -138,11 +136,11 @@ const meterConfig: Handler = ({ ofproto, conn, message }) => {
 const meterStats: Handler = ({ ofproto, conn, message }) => {
   const asked = meters(ofproto, decodeMeterRequest(message));
   const nowMs = monotonicMs();
-  const rules = [...ofproto.bridge.sw.rules()];
+  const { sw } = ofproto.bridge;
   const reply = conn.multipart("OFPST_METER reply", message.header.xid);
   for (const entry of asked) {
-    const { packets, bytes, bands } = ofproto.bridge.sw.meters.stats(entry);
-    const flows = rules.filter(({ actions }) => usesMeter(actions, entry.meter.id)).length;
+    const { packets, bytes, bands } = sw.meters.stats(entry);
+    const flows = sw.rulesWithMeter(entry.meter.id).length;
     reply.add(
       encodeMeterStats({
         ...{ meter: entry.meter.id, flows, packets: BigInt(packets), bytes: BigInt(bytes) },

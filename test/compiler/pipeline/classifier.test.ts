@@ -238,11 +238,11 @@ describe("Classifier", () => {
     assert.deepEqual(covered(exact({})), [0, 1, 2, 3, 4]);
   });
 
-  it("sharedMask() gives the mask that rules have already", () => {
+  it("shapeOf() gives the mask that rules have already", () => {
     const match = exact({ nw_dst: [0x0a010000, 16] });
     const classifier = build([{ id: 0, priority: 1, match }]);
-    assert.equal(classifier.sharedMask(match.mask.slice()), match.mask);
+    assert.equal(classifier.shapeOf(match.mask.slice()).mask, match.mask);
     const other = exact({ nw_dst: [0x0a010000, 17] }).mask;
-    assert.equal(classifier.sharedMask(other), other);
+    assert.equal(classifier.shapeOf(other).mask, other);
   });
 });

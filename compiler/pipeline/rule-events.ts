@@ -1,0 +1,44 @@
+// What happens to the rules of a switch, for those who want to hear of it.
+
+import type { Rule } from "./table.js";
+
+/** Why a rule left its table; OpenFlow's flow-removed reasons. */
+export type RemovalReason = "idle_timeout" | "hard_timeout" | "delete" | "group_delete" | "meter_delete";
+
+/** What happened to a rule of the user's. */
+export type RuleEvent =
+  /** `old`: the identical one that was there before. */
+  | { readonly kind: "added"; readonly rule: Rule; readonly old?: Rule }
+  | { readonly kind: "modified"; readonly rule: Rule; readonly old: Rule }
+  | { readonly kind: "removed"; readonly rule: Rule; readonly reason: RemovalReason };
+
+/** Tells one listener, of what happens in a transaction at its end. */
+export class RuleEvents {
+  #listener: ((event: RuleEvent) => void) | undefined;
+  #held: RuleEvent[] | undefined;
+
+  listen(listener: ((event: RuleEvent) => void) | undefined): void {
+    this.#listener = listener;
+  }
+
+  tell(event: RuleEvent): void {
+    if (this.#listener === undefined || event.rule.hidden) return;
+    if (this.#held === undefined) this.#listener(event);
+    else this.#held.push(event);
+  }
+
+  /** Nothing has happened for good until {@link release} or {@link forget}. */
+  hold(): void {
+    this.#held = [];
+  }
+
+  release(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const event of held) this.tell(event);
+  }
+
+  forget(): void {
+    this.#held = undefined;
+  }
+}
