@@ -3,7 +3,7 @@
 // Everything happens on one event loop. Upcalls are handled in turns of bounded length; reading counters, translating
 // again and building programs are cut into slices or gathered, so that no upcall waits long.
 
-import { Scope } from "ebpf-assembler";
+import { RangeViolation, Scope } from "ebpf-assembler";
 import {
   applyBundle,
   applyTableMods,
@@ -27,7 +27,9 @@ import {
 } from "#compiler";
 import { followInterfaces, Netns, PacketSender, RingBuffer, Rtnl, type Interface, type Sys } from "libbpf-ts";
 import { monotonicMs } from "./clock.js";
-import { Datapath } from "./datapath/datapath.js";
+import { Datapath, GRACE_MS } from "./datapath/datapath.js";
+import type { DatapathPins } from "./datapath/pins.js";
+import { Survivor } from "./datapath/survivor.js";
 import type { Log } from "./log.js";
 import { MegaflowCache, type CacheOptions, type CacheStats } from "./megaflow/cache.js";
 import { firstPlan } from "./megaflow/first-plan.js";
@@ -36,8 +38,11 @@ import { Specialiser, type SpecialiserStats } from "./megaflow/specialiser.js";
 import type { Ukey } from "./megaflow/ukey.js";
 import type { Verdict } from "./megaflow/verdict.js";
 import { attachPort, candidateHooks, programOf, type PortAttachment } from "./ports/attach.js";
-import type { PortSpec } from "./ports/port-spec.js";
+import type { AttachedHook, PortSpec } from "./ports/port-spec.js";
 import { newPortStats, PortTable, type PortStats, type RuntimePort } from "./ports/port-table.js";
+import { Adoption } from "./state/adoption.js";
+import type { StateKeeper } from "./state/keeper.js";
+import { CounterBase } from "./state/saved-counters.js";
 import { expectedActions, warmUp, warmUpUpcalls } from "./warm-up.js";
 import { DRAIN_LIMIT, SlowPath, type SlowPathStats } from "./slow-path.js";
 
@@ -45,11 +50,14 @@ export interface BridgeOptions extends CacheOptions, RevalidatorOptions {
   readonly name: string;
   readonly failMode: FailMode;
   readonly ports: readonly PortSpec[];
-  /** What the tables begin with, before the first packet. */
-  /** Changes that make the tables, in order; before `groups` and `flows`. */
+  /** Changes that make the tables before the first packet, in order; before `groups` and `flows`. */
   readonly changes?: readonly TableMod[];
   readonly flows?: readonly Flow[];
   readonly groups?: readonly Group[];
+  /** Where the datapath is pinned, so that it outlives the process; what is pinned there is gone on with. */
+  readonly pins?: DatapathPins;
+  /** Saves tables and counters for the next process, and has those of the one before. */
+  readonly keeper?: StateKeeper;
   readonly log: Log;
   /** Called when all is loaded and warmed up, before the first port. */
   readonly onWarm?: () => void;
@@ -116,6 +124,9 @@ export class Bridge implements Disposable {
   private readonly onWork: () => void;
   private hits = 0;
   private ring: RingBuffer;
+  private adoption: Adoption | undefined;
+  private adoptionTimer: NodeJS.Timeout | undefined;
+  private survivor: Survivor | undefined;
 
   private constructor(
     readonly sys: Sys,
@@ -126,25 +137,33 @@ export class Bridge implements Disposable {
     this.log = options.log;
     this.onWork = options.onWork ?? ((): void => undefined);
     this.sw = new Switch({ name: options.name, failMode: options.failMode });
-    applyTableMods(this.sw, options.changes ?? [], this.startMs);
+    const { pins, keeper } = options;
+    this.survivor = pins === undefined ? undefined : this.findSurvivor(pins, scope);
+    if (keeper?.restoreTables(this.sw) !== true) applyTableMods(this.sw, options.changes ?? [], this.startMs);
     for (const group of options.groups ?? []) this.sw.addGroup(group, this.startMs);
     for (const flow of options.flows ?? []) this.sw.add(flow, this.startMs);
     this.rtnl = scope.use(Rtnl.open(sys));
     this.netns = scope.use(Netns.current(sys));
     this.sender = scope.use(PacketSender.open(sys));
     const hooks = new Set<Hook>();
-    for (const [spec, iface] of interfaces) hooks.add(programOf(candidateHooks(iface, spec.hook)[0]![0]));
+    for (const [spec, iface] of interfaces) hooks.add(programOf(this.expectedHook(spec, iface)));
     for (const { number, name } of options.ports)
       if (number !== undefined) this.sw.setPort({ number, name, up: false });
+    keeper?.configurePorts(this.sw);
     warmUp(this.sw);
     const carried = expectedActions(this.sw).filter((list) =>
       [...hooks].some((hook) => refusal(hook, list) === undefined),
     );
     const portSlots = portSlotsFor(this.highestIndex());
-    const plan = firstPlan(relevantMembers(this.sw), carried, { portSlots });
+    const members = [...relevantMembers(this.sw), ...(this.survivor?.members ?? [])];
+    const plan = firstPlan(members, carried, { portSlots });
     this.datapath = scope.use(
-      Datapath.load<Ukey>(sys, plan, hooks.size === 0 ? new Set<Hook>(["tc"]) : hooks, (memory) =>
-        this.sw.meters.bind(memory),
+      Datapath.load<Ukey>(
+        sys,
+        plan,
+        hooks.size === 0 ? new Set<Hook>(["tc"]) : hooks,
+        (memory) => this.sw.meters.bind(memory),
+        pins,
       ),
     );
     scope.defer(() => this.sw.meters.unbind());
@@ -172,10 +191,97 @@ export class Bridge implements Disposable {
     );
     scope.defer(() => this.detachAll());
     warmUpUpcalls(sys, this.sw, this.cache);
+    keeper?.restoreCounters(this.sw, this.survivor?.meters);
     options.onWarm?.();
-    for (const [spec, iface] of interfaces) this.addPort(spec, iface);
+    if (this.survivor !== undefined) this.adopt(this.survivor, interfaces);
+    for (const [spec, iface] of interfaces) {
+      this.addPort(spec, iface);
+      // Packets of ports that are there must not wait until the last one is.
+      while (this.ring.drain(this.slowPath.onRecord, DRAIN_LIMIT) > 0) this.slowPath.onDrained();
+    }
+    if (this.survivor !== undefined) this.adoptionTimer = setTimeout(() => this.endAdoption(), GRACE_MS);
+    scope.defer(() => clearTimeout(this.adoptionTimer));
     scope.use(followInterfaces(sys, (event) => this.onInterface(event)));
     this.revalidator.start();
+    keeper?.follow(this);
+  }
+
+  // What an earlier process left
+
+  private findSurvivor(pins: DatapathPins, scope: Scope): Survivor | undefined {
+    try {
+      const survivor = Survivor.find(this.sys, pins);
+      if (survivor !== undefined) scope.use(survivor);
+      return survivor;
+    } catch (error) {
+      if (!(error instanceof RangeViolation)) throw error;
+      // Of another version: its attachments are replaced, its megaflows are made anew.
+      this.log.warn({ err: error }, "cannot go on with what an earlier process left");
+      return undefined;
+    }
+  }
+
+  /** The hook that a port will most likely have. */
+  private expectedHook(spec: PortSpec, iface: Interface): AttachedHook {
+    const hooks = candidateHooks(iface, spec.hook).map(([hook]) => hook);
+    const left = this.survivor?.hook(iface.index);
+    return left !== undefined && hooks.includes(left) ? left : hooks[0]!;
+  }
+
+  /** Puts the megaflows of an earlier process into our programs, to which the ports then go over one by one. */
+  private adopt(survivor: Survivor, interfaces: ReadonlyMap<PortSpec, Interface>): void {
+    for (const [spec, iface] of interfaces) {
+      const { number = this.ports.freeNumber } = spec;
+      this.ports.add(portOf(number, iface, this.expectedHook(spec, iface)));
+      this.sw.setPort({ number, name: iface.name, up: isRunning(iface) });
+      this.datapath.addRedirect(iface.index);
+      this.datapath.addLost(iface.index, survivor.lost(iface.index));
+    }
+    const { keeper } = this.options;
+    const base = new CounterBase(keeper?.saved?.counters?.megaflows);
+    this.adoption = new Adoption(survivor, base, this.sw, this.ports, this.cache, this.credit);
+    const report = this.adoption.install(this.sw.macs.size === 0);
+    if (this.cache.isWanting) this.specialiser.buildNow(this.datapath.generation.hooks);
+    keeper?.restorePorts(this.ports);
+    this.hits = keeper?.saved?.counters?.hits ?? 0;
+    this.log.info({ ...report }, "going on with the datapath that an earlier process left");
+  }
+
+  /** No packet is in the old programs any more. */
+  private endAdoption(): void {
+    clearTimeout(this.adoptionTimer);
+    const { adoption } = this;
+    if (adoption === undefined) return;
+    this.adoption = undefined;
+    try {
+      adoption.settle();
+      adoption.drain(this.slowPath);
+      // What was counted there is in our counters alone as soon as it is not pinned any more.
+      this.options.keeper?.saveCounters(this);
+      this.options.pins?.forgetOthers();
+    } catch (error) {
+      this.onError(error);
+    }
+    adoption[Symbol.dispose]();
+    this.survivor = undefined;
+  }
+
+  /**
+   * Lets go of a datapath that is pinned: it goes on forwarding what it knows, and another process can go on with it.
+   * Disposing does nothing more afterwards. Without pins it does what disposing does.
+   */
+  async leave(): Promise<void> {
+    const { pins, keeper } = this.options;
+    if (pins === undefined) {
+      this[Symbol.dispose]();
+      return;
+    }
+    this.endAdoption();
+    await this.settle();
+    keeper?.saveNow();
+    for (const attachment of this.attachments.values()) attachment.leave();
+    this.attachments.clear();
+    this.scope.move();
   }
 
   /**
@@ -208,15 +314,17 @@ export class Bridge implements Disposable {
     if (iface.index >= plan.portSlots)
       this.specialiser.buildNow(this.datapath.generation.hooks, portSlotsFor(iface.index));
     const receivesXdp = this.options.ports.some(({ hook }) => hook === "native");
-    const attachment = attachPort(this.sys, iface, spec.hook, (hook) => this.stub(hook), receivesXdp);
+    const attachment = this.attach(spec, iface, receivesXdp);
     this.attachments.set(number, attachment);
-    const { hook, why, peer } = attachment;
-    const { name, index: ifindex, mac } = iface;
-    const port: RuntimePort = { number, name, ifindex, hook, mac, addedMs: monotonicMs(), stats: newPortStats() };
+    const { hook, why, peer, isTakenOver } = attachment;
+    const port = portOf(number, iface, hook, this.ports.byNumber(number)?.stats);
     this.datapath.addRedirect(iface.index);
     this.ports.add(port);
     this.onPort("add", this.sw.setPort({ number, name: iface.name, up: isRunning(iface) }));
-    this.log.info({ port: number, interface: iface.name, ifindex: iface.index, hook, why }, "port added");
+    this.log.info(
+      { port: number, interface: iface.name, ifindex: iface.index, hook, why },
+      isTakenOver ? "port taken over" : "port added",
+    );
     if (peer !== undefined && Object.keys(peer.changed).length > 0)
       this.log.info(
         { peer: peer.peer, offloads: peer.changed },
@@ -225,6 +333,24 @@ export class Bridge implements Disposable {
     for (const problem of peer?.failed ?? []) this.log.warn({ interface: iface.name }, problem);
     this.revalidator.wake();
     return port;
+  }
+
+  /** Attaches, pins what keeps the attachment there, and notes what must be undone one day. */
+  private attach(spec: PortSpec, iface: Interface, receivesXdp: boolean): PortAttachment {
+    const { pins, keeper } = this.options;
+    const left = this.survivor?.attachment(iface.index);
+    const offloads = keeper?.offloadsOf(iface.index);
+    const earlier = {
+      ...(left === undefined ? {} : { attachment: left }),
+      ...(offloads === undefined ? {} : { offloads }),
+    };
+    const attachment = attachPort(this.sys, iface, spec.hook, (hook) => this.stub(hook), receivesXdp, earlier);
+    keeper?.keepOffloads(iface.index, attachment.peer?.before);
+    if (pins === undefined || attachment.isTakenOver) return attachment;
+    pins.dropLink(iface.index);
+    if (attachment.link !== undefined) pins.keepLink(iface.index, attachment.link);
+    else if (attachment.addedClsact) pins.keepClsact(iface.index, this.stub(programOf(attachment.hook)));
+    return attachment;
   }
 
   /** The stub of a hook, whose main program is built when it is not there yet. */
@@ -239,7 +365,12 @@ export class Bridge implements Disposable {
     if (port === undefined) return;
     const attachment = this.attachments.get(number);
     this.attachments.delete(number);
-    for (const release of [() => attachment?.[Symbol.dispose](), () => this.datapath.removeRedirect(port.ifindex)]) {
+    for (const release of [
+      () => attachment?.[Symbol.dispose](),
+      () => this.options.pins?.dropLink(port.ifindex),
+      () => this.options.keeper?.keepOffloads(port.ifindex, undefined),
+      () => this.datapath.removeRedirect(port.ifindex),
+    ]) {
       try {
         release();
       } catch (error) {
@@ -416,9 +547,10 @@ export class Bridge implements Disposable {
     else this.log.error({ err: error }, "cannot specialise the datapath program; the old one runs on");
   };
 
-  private readonly onRound = (): void => {
+  private readonly onRound = async (): Promise<void> => {
     // Subtables may have run empty.
     if (this.cache.isWanting) this.specialiser.wake();
+    await this.options.keeper?.afterRound();
   };
 
   private nErrors = 0;
@@ -454,10 +586,28 @@ export class Bridge implements Disposable {
     };
   }
 
+  get isPinned(): boolean {
+    return this.options.pins !== undefined;
+  }
+
+  /** What the keeper saves beside the tables. */
+  get nHits(): number {
+    return this.hits;
+  }
+
   [Symbol.dispose](): void {
+    this.endAdoption();
     this.scope[Symbol.dispose]();
   }
 }
+
+/** A port as the runtime knows it. */
+const portOf = (
+  number: number,
+  { name, index: ifindex, mac }: Interface,
+  hook: AttachedHook,
+  stats = newPortStats(),
+): RuntimePort => ({ number, name, ifindex, hook, mac, addedMs: monotonicMs(), stats });
 
 /** Whether packets can leave by an interface. */
 const isRunning = (iface: Interface): boolean => iface.isUp && iface.hasCarrier;

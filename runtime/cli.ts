@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { Command, CommanderError, Option } from "commander";
 import pino from "pino";
 import { exitCodeOf, OffloadError, RangeViolation, type ExitCode } from "ebpf-assembler";
+import { BPFFS } from "libbpf-ts";
 import { ControlError, unixctlCall } from "./control/unixctl.js";
 import { Daemon, DEFAULT_RUNDIR, parseDaemonOptions, rundirOf } from "./daemon.js";
 import type { Log } from "./log.js";
@@ -71,6 +72,12 @@ const daemonProgram = (version: string): Command =>
       `where the sockets for control and OpenFlow go (default: $OVS_RUNDIR or ${DEFAULT_RUNDIR})`,
     )
     .option("--pidfile [file]", "write the process id; default: ofxdpd.pid in the run directory")
+    .option(
+      "--bpffs <dir>",
+      "BPF file system to pin the datapath in, so that it outlives a daemon that is killed",
+      BPFFS,
+    )
+    .option("--no-pins", "let the datapath end with the daemon")
     .option("--max-idle <ms>", "take megaflows without packets out after so long", "10000")
     .option("--flow-limit <n>", "megaflows at most", "200000")
     .option("--max-masks <n>", "masks at most that get a subtable of their own", "32")
@@ -112,25 +119,31 @@ const serve = async (options: Readonly<Record<string, unknown>>, version: string
   const log = pino({ level: verbose, base: null }, pino.destination({ dest: logFile ?? 2, sync: true, append: true }));
   const running: { daemon?: Daemon } = {};
   let isEnding = false;
-  const end = (code: ExitCode, why: string): void => {
+  const end = async (code: ExitCode, why: string, cleanup = true): Promise<void> => {
     if (isEnding) return;
     isEnding = true;
     log.info({ why }, "stopping");
     try {
-      running.daemon?.[Symbol.dispose]();
+      if (cleanup) running.daemon?.[Symbol.dispose]();
+      else await running.daemon?.leave();
       process.exit(code);
     } catch (error) {
       log.error({ err: error }, "cannot clean up everything");
       process.exit(exitCodeOf(error));
     }
   };
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => end(0, signal));
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => void end(0, signal));
   process.on("uncaughtException", (error) => {
     log.fatal({ err: error }, "internal error");
-    end(1, "internal error");
+    // The datapath goes on as if the process had been killed; who starts the next one need not know why.
+    if (running.daemon?.isPinned === true) process.exit(1);
+    void end(1, "internal error");
   });
-  running.daemon = await Daemon.start(parseDaemonOptions(options), version, log satisfies Log, () =>
-    end(0, "exit command"),
+  running.daemon = await Daemon.start(
+    parseDaemonOptions(options),
+    version,
+    log satisfies Log,
+    (cleanup) => void end(0, cleanup ? "exit --cleanup" : "exit", cleanup),
   );
   if (process.env[DETACHED] !== undefined) process.send?.("ready");
 };

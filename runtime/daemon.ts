@@ -1,9 +1,11 @@
 // The daemon: a switch with its control socket and pid file, from validated options to a clean end.
 
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { z } from "zod";
-import { RangeViolation, Scope } from "ebpf-assembler";
+import { NotSupportedError, RangeViolation, Scope } from "ebpf-assembler";
 import {
   flowMods,
   groupMods,
@@ -14,16 +16,18 @@ import {
   type ParseOptions,
   type PortNames,
 } from "#compiler";
-import { linux, type Sys } from "libbpf-ts";
+import { BPFFS, linux, SyscallError, type Sys } from "libbpf-ts";
 import { Bridge } from "./bridge.js";
 import { controlCommands } from "./control/commands.js";
 import { UnixctlServer } from "./control/unixctl.js";
+import { DatapathPins } from "./datapath/pins.js";
 import { settleHeap } from "./heap.js";
 import type { Log } from "./log.js";
 import { Ofproto } from "./ofproto/ofproto.js";
 import { Services } from "./ofproto/services.js";
 import type { TlsFiles } from "./openflow/stream.js";
 import { parsePortSpec, type PortSpec } from "./ports/port-spec.js";
+import { StateKeeper } from "./state/keeper.js";
 import { Urgency } from "./urgency.js";
 
 /** Where control sockets and pid files of OVS daemons are. */
@@ -47,6 +51,8 @@ export const daemonOptions = z.object({
   rundir: z.string().optional(),
   pidfile: z.union([z.string(), z.boolean()]).optional(),
   maxIdle: count(100, 86_400_000).default(10_000),
+  bpffs: z.string().default(BPFFS),
+  pins: z.boolean().default(true),
   flowLimit: count(1, 10_000_000).default(200_000),
   maxMasks: count(0, 256).default(32),
   sched: z.enum(["rr", "other"]).default("rr"),
@@ -80,8 +86,15 @@ export const readInput = (path: string): string => {
   }
 };
 
-/** Ports get the numbers that the switch will give them: those asked for, and the lowest free ones in order. */
-export const numberPorts = (specs: readonly PortSpec[]): (PortSpec & { readonly number: number })[] => {
+/**
+ * Ports get the numbers that the switch will give them: those asked for, those that they had, and the lowest free ones in
+ * order.
+ * @param before - numbers of an earlier process, by name
+ */
+export const numberPorts = (
+  specs: readonly PortSpec[],
+  before: ReadonlyMap<string, number> = new Map(),
+): (PortSpec & { readonly number: number })[] => {
   const taken = new Set<number>();
   const names = new Set<string>();
   for (const { number, name } of specs) {
@@ -91,9 +104,17 @@ export const numberPorts = (specs: readonly PortSpec[]): (PortSpec & { readonly 
     if (taken.has(number)) throw new RangeViolation(`Bad option --port: number ${number} is given twice`);
     taken.add(number);
   }
+  const kept = new Map<string, number>();
+  for (const { number, name } of specs) {
+    const had = before.get(name);
+    if (number !== undefined || had === undefined || taken.has(had)) continue;
+    kept.set(name, had);
+    taken.add(had);
+  }
   let next = 1;
   return specs.map((spec) => {
-    if (spec.number !== undefined) return { ...spec, number: spec.number };
+    const number = spec.number ?? kept.get(spec.name);
+    if (number !== undefined) return { ...spec, number };
     while (taken.has(next)) next++;
     taken.add(next);
     return { ...spec, number: next };
@@ -130,34 +151,124 @@ const datapathIdOf = ({ datapathId }: DaemonOptions, bridge: Bridge): bigint => 
   return BigInt(`0x${mac ?? "0"}`);
 };
 
+/** Where the datapath is pinned; without the right or the place to pin, it ends with the process. */
+const pinsOf = (sys: Sys, { bridge, bpffs, pins }: DaemonOptions, log: Log): DatapathPins | undefined => {
+  if (!pins) return undefined;
+  try {
+    return DatapathPins.open(sys, bridge, bpffs);
+  } catch (error) {
+    if (!(error instanceof NotSupportedError) && !(error instanceof SyscallError)) throw error;
+    log.warn({ err: error }, "cannot pin the datapath: it will end with this process");
+    return undefined;
+  }
+};
+
+/**
+ * Makes sure that nobody else runs this switch, for as long as the result is not disposed or the process ends.
+ * @throws {@link RangeViolation}
+ */
+const lock = async (bridge: string): Promise<Disposable> => {
+  // Names without a file are per network namespace, as the datapath is.
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) =>
+      reject(
+        error.code === "EADDRINUSE"
+          ? new RangeViolation(
+              `Cannot run ${bridge}: another ofxdpd runs it in this network namespace; end that one, or give --bridge another name`,
+            )
+          : error,
+      ),
+    );
+    server.listen(`\0ofxdpd/${bridge}`, resolve);
+  });
+  server.unref();
+  return { [Symbol.dispose]: () => void server.close() };
+};
+
+/** Removes the control sockets of daemons that are no more: they were killed. */
+const removeStaleSockets = (rundir: string): void => {
+  for (const name of readdirSync(rundir)) {
+    const pid = /^ofxdpd\.(\d+)\.ctl$/.exec(name)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(join(rundir, name), { force: true });
+  }
+};
+
+/** Names the tables that the command line gives. */
+const inputOf = (options: DaemonOptions, texts: readonly (string | undefined)[]): string =>
+  createHash("sha256")
+    .update(JSON.stringify([options.failMode, ...texts]))
+    .digest("hex");
+
 /** A running daemon. Disposing stops it: nothing stays attached, no file stays. */
 export class Daemon implements Disposable {
   private constructor(
     readonly bridge: Bridge,
     readonly control: UnixctlServer,
     private readonly scope: Scope,
+    private readonly ends: { isForGood: boolean },
   ) {}
 
+  /** Whether the datapath goes on when the process ends by surprise. */
+  get isPinned(): boolean {
+    return this.bridge.isPinned;
+  }
+
+  /** Stops it, but for the datapath, which goes on forwarding what it knows until the next one starts. */
+  async leave(): Promise<void> {
+    await this.bridge.leave();
+    this.ends.isForGood = false;
+    this[Symbol.dispose]();
+  }
+
   /**
-   * Starts in the current network namespace.
-   * @param onExit - called when a user asks for the end over the control socket
+   * Starts in the current network namespace. Where an earlier one left its datapath, or was killed, this one goes on.
+   * @param onExit - called when a user asks for the end over the control socket: for good, or leaving the datapath
    * @throws {@link CompileError}, {@link NoInterfaceError}, {@link PrivilegeError} and what else {@link Bridge.open} throws;
    *   nothing stays behind
    */
-  static async start(options: DaemonOptions, version: string, log: Log, onExit: () => void): Promise<Daemon> {
+  static async start(
+    options: DaemonOptions,
+    version: string,
+    log: Log,
+    onExit: (cleanup: boolean) => void,
+  ): Promise<Daemon> {
     using scope = new Scope();
-    const ports = numberPorts(options.port);
-    const names = portNames(ports);
-    const parse = <T>(path: string | undefined, parser: (text: string, options: ParseOptions) => T[]): T[] =>
-      path === undefined ? [] : parser(readInput(path), { file: path === "-" ? "<stdin>" : path, ports: names });
-    const changes = [
-      ...meterMods(parse(options.meters, parseMeterMods)),
-      ...groupMods(parse(options.groups, parseGroupMods)),
-      ...flowMods(parse(options.flows, parseFlowMods)),
-    ];
     const rundir = resolve(rundirOf(options.rundir));
+    const texts = [options.meters, options.groups, options.flows].map((path) =>
+      path === undefined ? undefined : readInput(path),
+    );
     mkdirSync(rundir, { recursive: true });
+    scope.use(await lock(options.bridge));
+    const keeper = new StateKeeper(rundir, options.bridge, version, inputOf(options, texts), (error) =>
+      log.error({ err: error }, "cannot save the state of the switch"),
+    );
+    const ports = numberPorts(options.port, keeper.portNumbers);
+    const names = portNames(ports);
+    const [meterText, groupText, flowText] = texts;
+    const parse = <T>(
+      path: string | undefined,
+      text: string | undefined,
+      parser: (text: string, options: ParseOptions) => T[],
+    ): T[] => (text === undefined ? [] : parser(text, { file: path === "-" ? "<stdin>" : (path ?? ""), ports: names }));
+    // What was saved began with the same input.
+    const changes =
+      keeper.saved !== undefined
+        ? []
+        : [
+            ...meterMods(parse(options.meters, meterText, parseMeterMods)),
+            ...groupMods(parse(options.groups, groupText, parseGroupMods)),
+            ...flowMods(parse(options.flows, flowText, parseFlowMods)),
+          ];
     const sys = linux();
+    const pins = pinsOf(sys, options, log);
+    const ends = { hasStarted: false, isForGood: false };
+    scope.defer(() => {
+      if (ends.isForGood) {
+        pins?.remove();
+        keeper[Symbol.dispose]();
+      } else if (!ends.hasStarted) pins?.giveUp();
+    });
     const urgency = options.sched === "rr" ? urgent(sys, log) : undefined;
     if (urgency !== undefined) scope.use(urgency);
     const bridge = scope.use(
@@ -169,11 +280,14 @@ export class Daemon implements Disposable {
         maxIdleMs: options.maxIdle,
         maxFlows: options.flowLimit,
         maxMasks: options.maxMasks,
+        keeper,
+        ...(pins === undefined ? {} : { pins }),
         log,
         onWarm: settleHeap,
         ...(urgency === undefined ? {} : { onWork: urgency.worked }),
       }),
     );
+    ends.hasStarted = ends.isForGood = true;
     const commands = controlCommands({ bridge, version, ports: names, exit: onExit });
     const ofproto = scope.use(
       new Ofproto({
@@ -199,6 +313,7 @@ export class Daemon implements Disposable {
         ...tlsOf(options),
       }),
     );
+    removeStaleSockets(rundir);
     const control = scope.use(await UnixctlServer.listen(join(rundir, `ofxdpd.${process.pid}.ctl`), commands));
     if (options.pidfile !== undefined && options.pidfile !== false) {
       const path = resolve(rundir, options.pidfile === true ? "ofxdpd.pid" : options.pidfile);
@@ -206,7 +321,7 @@ export class Daemon implements Disposable {
       scope.defer(() => rmSync(path, { force: true }));
     }
     log.info({ bridge: options.bridge, flows: bridge.sw.size, control: control.path }, "ready");
-    return new Daemon(bridge, control, scope.move());
+    return new Daemon(bridge, control, scope.move(), ends);
   }
 
   [Symbol.dispose](): void {

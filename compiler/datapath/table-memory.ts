@@ -242,6 +242,11 @@ export class TableMemory {
     this.nTaken--;
   }
 
+  /** Bits of an entry's key that tell it from most others that its slot may hold at another time. */
+  tag(slot: number): number {
+    return this.words[(slot << this.shift) + WORD.tag + 1]!;
+  }
+
   /** Exact below 2^53. */
   packets(slot: number): number {
     return this.counter((slot << this.shift) + WORD.packets);
@@ -261,5 +266,21 @@ export class TableMemory {
       if (again === high) return high * TWO_32 + low;
       high = again;
     }
+  }
+}
+
+/** An entry as somebody finds it in a table that another process has written. */
+export interface FoundEntry {
+  readonly slot: number;
+  /** Of its subtable. */
+  readonly number: number;
+}
+
+/** The published entries of a table whose writer is gone: an entry that it was just writing is none. */
+export function* publishedEntries(layout: TableLayout, memory: ArrayBuffer): Generator<FoundEntry> {
+  const words = new Uint32Array(memory, 0, tableSize(layout) / 4);
+  for (let slot = 0; slot < 2 ** layout.bits; slot++) {
+    const tag = words[(slot << (layout.shift - 2)) + WORD.tag]!;
+    if (tag !== 0) yield { slot, number: tag & 0xffff };
   }
 }

@@ -79,6 +79,11 @@ export class MacTable {
     return moved;
   }
 
+  /** Puts an entry in as it was, least recently seen first. */
+  restore({ expiresMs, ...sighting }: MacEntry): void {
+    this.learn(sighting, expiresMs - this.#agingMs);
+  }
+
   /** Forgets the addresses not seen for the aging time. Returns how many. */
   expire(nowMs: number): number {
     let n = 0;

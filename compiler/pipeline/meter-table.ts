@@ -228,6 +228,35 @@ export class MeterTable {
     if (this.#slots.length > 0) this.bind(new Uint8Array(MAX_METERS * METER_SLOT.size));
   }
 
+  /**
+   * Takes over what a meter held in another memory, by the same clock: buckets and statistics. Nothing when it had other bands.
+   * @param memory - as {@link bind} takes it
+   * @param from - its slot there
+   */
+  resume({ meter, slot }: MeterEntry, memory: Uint8Array<ArrayBuffer>, from: number): void {
+    const old = new Slot(memory, from * METER_SLOT.size);
+    const own = this.#slot(slot);
+    const bands = meter.bands.map((_, band) => bandAt(band));
+    const isSame =
+      old.get32(METER_SLOT.nBands) === bands.length &&
+      [METER_SLOT.perPacket, METER_SLOT.perByte].every((at) => old.get32(at) === own.get32(at)) &&
+      bands.every(
+        (at) =>
+          old.get32(at + METER_BAND.rate) === own.get32(at + METER_BAND.rate) &&
+          old.get(at + METER_BAND.most) === own.get(at + METER_BAND.most),
+      );
+    if (!isSame) return;
+    for (const at of [METER_SLOT.packets, METER_SLOT.bytes, METER_SLOT.baseMs]) own.set(at, old.get(at));
+    for (const band of bands)
+      for (const at of [METER_BAND.drained, METER_BAND.packets, METER_BAND.bytes])
+        own.set(band + at, old.get(band + at));
+  }
+
+  /** A copy of what all meters hold, as {@link resume} takes it. */
+  get contents(): Uint8Array<ArrayBuffer> {
+    return this.#entries.size === 0 ? new Uint8Array(0) : this.#memory.slice();
+  }
+
   /** Begins anew, by another clock. */
   restart(nowMs: number): void {
     for (const { meter, slot } of [...this.#entries.values()]) this.#put({ meter, slot, createdMs: nowMs }, nowMs);

@@ -97,6 +97,11 @@ export class Switch {
     this.#changes++;
   }
 
+  /** The same without learned addresses. */
+  get tablesVersion(): number {
+    return this.#changes;
+  }
+
   /** Number of rules in all tables. */
   get size(): number {
     return this.#rules;

@@ -13,6 +13,8 @@ export interface TcAttachment extends Disposable {
   readonly via: "tcx" | "clsact";
   /** The link, to be pinned; undefined for clsact, which needs no pin to stay. */
   readonly link: Link | undefined;
+  /** clsact was added for it, and goes with it. */
+  readonly addedClsact: boolean;
   /** Replaces the program; every packet sees the old or the new one. @throws {@link SyscallError} */
   update(program: Program): void;
   /** Leaves a clsact filter in place when disposed; a link needs a pin for that. */
@@ -40,6 +42,7 @@ export const attachTc = (
     return {
       via: "tcx",
       link,
+      addedClsact: false,
       update: (next) => link.update(next),
       release: () => undefined,
       [Symbol.dispose]: () => link[Symbol.dispose](),
@@ -50,6 +53,7 @@ export const attachTc = (
   return {
     via: "clsact",
     link: undefined,
+    addedClsact: filter.addedClsact,
     update: (next) => filter.update(next),
     release: () => filter.release(),
     [Symbol.dispose]: () => owned[Symbol.dispose](),

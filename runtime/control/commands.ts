@@ -36,8 +36,8 @@ export interface ControlTarget {
   readonly version: string;
   /** Names that flow text may use for ports. */
   readonly ports: PortNames;
-  /** Ends the daemon, once the answer is out. */
-  exit(): void;
+  /** Ends the daemon, once the answer is out; without `cleanup` its datapath goes on. */
+  exit(cleanup: boolean): void;
 }
 
 const readText = (path: string): string => {
@@ -66,8 +66,10 @@ export const controlCommands = (target: ControlTarget): readonly Command[] => {
       name: "exit",
       usage: "[--cleanup]",
       args: [0, 1],
-      run: () => {
-        setImmediate(() => target.exit());
+      run: ([option]) => {
+        if (option !== undefined && option !== "--cleanup")
+          throw new RangeViolation(`Bad option ${JSON.stringify(option)} of exit: want --cleanup or nothing`);
+        setImmediate(() => target.exit(option !== undefined));
         return "";
       },
     },

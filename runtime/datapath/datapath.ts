@@ -9,6 +9,7 @@ import { RangeViolation, Scope, type MapSpec } from "ebpf-assembler";
 import { CONTROL, datapathMaps, isInTable, MAPS, type DatapathPlan, type Hook, type Subtable } from "#compiler";
 import { BpfMap, Program, setProgramSlot, type Sys } from "libbpf-ts";
 import { build, Builder, type BuildJob, type Built } from "./build.js";
+import type { DatapathPins } from "./pins.js";
 import { HashStore, type SubtableStore } from "./store.js";
 import { MegaflowTable, TableStore } from "./table-store.js";
 
@@ -88,12 +89,14 @@ export class Datapath<Owner> implements Disposable {
   private constructor(
     readonly sys: Sys,
     private readonly onMeters: ((memory: Uint8Array<ArrayBuffer>) => void) | undefined,
+    private readonly pins: DatapathPins | undefined,
   ) {}
 
   /**
    * Loads a first plan, on this thread.
    * @param hooks - which programs to load; more come with {@link prepare}
    * @param onMeters - gets the memory by which programs meter, before the first program that does runs
+   * @param pins - where each generation is pinned, so that it outlives the process
    * @throws {@link SyscallError}, {@link VerifierError}; nothing stays behind
    */
   static load<Owner>(
@@ -101,9 +104,10 @@ export class Datapath<Owner> implements Disposable {
     plan: DatapathPlan,
     hooks: ReadonlySet<Hook>,
     onMeters?: (memory: Uint8Array<ArrayBuffer>) => void,
+    pins?: DatapathPins,
   ): Datapath<Owner> {
     using scope = new Scope();
-    const datapath = scope.use(new Datapath<Owner>(sys, onMeters));
+    const datapath = scope.use(new Datapath<Owner>(sys, onMeters, pins));
     datapath.commit(datapath.buildNow(datapath.prepare(plan, hooks)));
     datapath.builder.start();
     scope.move();
@@ -250,6 +254,9 @@ export class Datapath<Owner> implements Disposable {
     for (const hook of next.hooks) {
       const stub = next.programs.get(`stub_${hook}`);
       if (stub !== undefined) this.stubs.set(hook, stub);
+    }
+    this.pin(next);
+    for (const hook of next.hooks) {
       const main = next.programs.get(`main_${hook}`);
       if (main === undefined) throw new RangeViolation(`The build gave no program main_${hook}`);
       setProgramSlot(mapOf(next, MAPS.progs[hook]), 0, main);
@@ -264,12 +271,20 @@ export class Datapath<Owner> implements Disposable {
     }
     this.current = next;
     next.scope.move();
+    this.pins?.settle();
     if (old === undefined) return [];
     if (old.megaflows !== undefined && old.megaflows !== next.megaflows) old.megaflows.isRetired = true;
     const stubs = new Set(this.stubs.values());
     for (const program of old.programs.values()) if (!stubs.has(program)) program[Symbol.dispose]();
     const kept = new Set(next.stores.values());
     return [...old.stores.values()].filter((store) => !kept.has(store));
+  }
+
+  /** Pins what the programs of `next` need to run without this process. */
+  private pin({ plan, maps, programs }: Generation<Owner>): void {
+    if (this.pins === undefined) return;
+    const stubs = [...this.stubs].map(([hook, stub]) => [`stub_${hook}`, stub] as const);
+    this.pins.keep({ plan, maps, programs: new Map([...programs, ...stubs]) });
   }
 
   /** The program to attach to interfaces. @throws {@link RangeViolation} when its hook is not loaded */
@@ -292,6 +307,12 @@ export class Datapath<Owner> implements Disposable {
   lost(ifindex: number): number {
     const counters = new BigUint64Array(mapOf(this.generation, MAPS.lost).memory);
     return Number(counters[ifindex] ?? 0n);
+  }
+
+  /** Adds upcalls that were lost before this datapath was there. */
+  addLost(ifindex: number, count: number): void {
+    const counters = new BigUint64Array(mapOf(this.generation, MAPS.lost).memory);
+    if (ifindex < counters.length) Atomics.add(counters, ifindex, BigInt(count));
   }
 
   /** Lets XDP programs redirect to an interface. @throws {@link SyscallError} */

@@ -48,8 +48,8 @@ export interface RevalidatorStats {
 }
 
 export interface RevalidatorEvents {
-  /** After every round. */
-  readonly onRound: () => void;
+  /** After every round: no counter is read and credited before it is over. */
+  readonly onRound: () => void | Promise<void>;
   /** A round failed; rounds go on. */
   readonly onError: (error: unknown) => void;
   /** After every piece of a round. */
@@ -172,7 +172,7 @@ export class Revalidator implements Disposable {
     this.nRounds++;
     this.lastRoundMs = slices.busyMs;
     this.adaptLimit();
-    this.events.onRound();
+    await this.events.onRound();
     if (this.sw.version !== version) this.wakeForLearned();
   }
 

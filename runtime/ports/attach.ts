@@ -2,8 +2,18 @@
 
 import { Scope, unreachable } from "ebpf-assembler";
 import type { Program } from "libbpf-ts";
-import { attachTc, Link, NotInstalledError, SyscallError, uninstall, type Interface, type Sys } from "libbpf-ts";
+import {
+  attachTc,
+  Link,
+  NotInstalledError,
+  SyscallError,
+  uninstall,
+  type Interface,
+  type OffloadSettings,
+  type Sys,
+} from "libbpf-ts";
 import type { Hook } from "#compiler";
+import type { LeftAttachment } from "../datapath/survivor.js";
 import { changePeer, peerSettings, type PeerChange } from "./offloads.js";
 import type { AttachedHook, PortHook } from "./port-spec.js";
 
@@ -13,8 +23,21 @@ export interface PortAttachment extends Disposable {
   /** Why this hook and none higher. */
   readonly why: string;
   readonly peer: PeerChange | undefined;
-  /** Pins the attachment so that it outlives the process; undefined for clsact, which needs no pin. */
+  /** To be pinned, so that the attachment outlives the process; undefined for clsact, which needs no pin. */
   readonly link: Link | undefined;
+  /** clsact was added for the attachment, and is to go with it. */
+  readonly addedClsact: boolean;
+  /** It was there, and went over to the new program without a gap. */
+  readonly isTakenOver: boolean;
+  /** Makes disposing only let go: what is pinned, and a filter at clsact, stays attached, and settings stay changed. */
+  leave(): void;
+}
+
+/** What an earlier process left of a port. */
+export interface Earlier {
+  readonly attachment?: LeftAttachment;
+  /** Offload settings of the peer before it changed them. */
+  readonly offloads?: Partial<OffloadSettings>;
 }
 
 /** Which program a hook runs. */
@@ -45,11 +68,48 @@ const takeOver = (sys: Sys, iface: Interface): void => {
   }
 };
 
+/** Detaches, unless the interface went and took the attachment along. */
+const detachLink = (link: Link): void => {
+  if (link.info.ifindex !== 0) link.detach();
+};
+
+/** An attachment of whatever way. */
+type Placed = Pick<LeftAttachment, "link" | "release" | "addedClsact"> & Disposable;
+
+/** Attaches where nothing of ours is, or after what is at another hook. */
+const place = (
+  sys: Sys,
+  program: Program,
+  iface: Interface,
+  hook: AttachedHook,
+  left: LeftAttachment | undefined,
+): Placed => {
+  // XDP modes exclude each other; what is at TC can go after.
+  const isInTheWay = left !== undefined && hook !== "tc" && left.hook !== "tc";
+  if (isInTheWay) endLeft(left);
+  if (hook !== "tc") {
+    takeOver(sys, iface);
+    const link = Link.xdp(sys, program, iface.index, hook);
+    if (left !== undefined && !isInTheWay) endLeft(left);
+    return { link, addedClsact: false, release: () => undefined, [Symbol.dispose]: () => link[Symbol.dispose]() };
+  }
+  const attached = attachTc(sys, program, iface.index, "ingress");
+  if (left !== undefined) endLeft(left);
+  takeOver(sys, iface);
+  return attached;
+};
+
+const endLeft = (left: LeftAttachment): void => {
+  if (left.link !== undefined) detachLink(left.link);
+  left[Symbol.dispose]();
+};
+
 /**
  * Attaches, in place of a program that `ofxdp load` put there: at TC without a gap, at XDP, where only one program can
  * be, after that one.
  * @param stub - loads the program of a hook when it is needed
  * @param receivesXdp - whether native XDP of another port will redirect to this one
+ * @param earlier - what another process left: its attachment is taken over if the hook is right
  * @throws {@link OccupiedError}, {@link SyscallError}; nothing stays behind
  */
 export const attachPort = (
@@ -58,25 +118,42 @@ export const attachPort = (
   wanted: PortHook,
   stub: (hook: Hook) => Program,
   receivesXdp: boolean,
+  earlier: Earlier = {},
 ): PortAttachment => {
-  const candidates = candidateHooks(iface, wanted);
+  const all = candidateHooks(iface, wanted);
+  const left = earlier.attachment;
+  const kept = all.find(([hook]) => hook === left?.hook);
+  const candidates = kept === undefined ? all : [kept];
   for (const [i, [hook, why]] of candidates.entries()) {
     using scope = new Scope();
     try {
       const program = stub(programOf(hook));
       const settings = iface.kind === "veth" ? peerSettings(hook, receivesXdp) : {};
-      const peer = changePeer(sys, iface, settings);
+      const peer = changePeer(sys, iface, settings, earlier.offloads);
       if (peer !== undefined) scope.use(peer);
-      if (hook !== "tc") takeOver(sys, iface);
-      const attached =
-        hook === "tc"
-          ? attachTc(sys, program, iface.index, "ingress")
-          : scope.use(Link.xdp(sys, program, iface.index, hook));
-      const link = attached instanceof Link ? attached : attached.link;
-      if (!(attached instanceof Link)) scope.use(attached);
-      if (hook === "tc") takeOver(sys, iface);
+      const attached = kept !== undefined && left !== undefined ? left : place(sys, program, iface, hook, left);
+      if (attached === left) left.update(program);
+      scope.use(attached);
       const owned = scope.move();
-      return { hook, why, peer, link, [Symbol.dispose]: () => owned[Symbol.dispose]() };
+      const { link } = attached;
+      return {
+        hook,
+        why,
+        peer,
+        link,
+        addedClsact: attached.addedClsact,
+        isTakenOver: attached === left,
+        leave: () => {
+          attached.release();
+          owned.move();
+          link?.[Symbol.dispose]();
+        },
+        [Symbol.dispose]: () => {
+          // Closing a pinned link would leave it attached.
+          if (link !== undefined) detachLink(link);
+          owned[Symbol.dispose]();
+        },
+      };
     } catch (error) {
       const isLast = i === candidates.length - 1;
       if (isLast || !(error instanceof SyscallError) || !NOT_THERE.has(error.errnoName)) throw error;

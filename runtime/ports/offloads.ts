@@ -32,6 +32,8 @@ export interface PeerChange extends Disposable {
   readonly peer: string;
   /** What was changed, to what. */
   readonly changed: Partial<OffloadSettings>;
+  /** What they were before. */
+  readonly before: Partial<OffloadSettings>;
   /** Wanted settings that could not be made, and why. */
   readonly failed: readonly string[];
 }
@@ -65,11 +67,17 @@ const nearPeer = <T>(
 
 /**
  * Changes settings of a veth port's peer. Must be called in the namespace of the port.
+ * @param earlier - what settings were before an earlier process changed them: they go back to that
  * @returns undefined when there is nothing to change; the change holds even when parts of it failed
  */
-export const changePeer = (sys: Sys, port: Interface, wanted: Partial<OffloadSettings>): PeerChange | undefined => {
-  if (Object.keys(wanted).length === 0) return undefined;
-  const before: Partial<Record<OffloadName, boolean>> = {};
+export const changePeer = (
+  sys: Sys,
+  port: Interface,
+  wanted: Partial<OffloadSettings>,
+  earlier: Partial<OffloadSettings> = {},
+): PeerChange | undefined => {
+  if (Object.keys(wanted).length + Object.keys(earlier).length === 0) return undefined;
+  const before: Partial<Record<OffloadName, boolean>> = { ...earlier };
   const changed: Partial<Record<OffloadName, boolean>> = {};
   const failed: string[] = [];
   const where = port.peerNetns === undefined ? currentNetns() : findNetns(sys, port.peerNetns);
@@ -86,7 +94,7 @@ export const changePeer = (sys: Sys, port: Interface, wanted: Partial<OffloadSet
     const after = ethtool.settings(name);
     for (const key of RESTORE_ORDER) {
       if (all[key] === after[key]) continue;
-      before[key] = all[key];
+      before[key] ??= all[key];
       changed[key] = after[key];
     }
     return name;
@@ -94,10 +102,10 @@ export const changePeer = (sys: Sys, port: Interface, wanted: Partial<OffloadSet
   const peer = where === undefined ? undefined : nearPeer(sys, where, port.peer, change);
   if (peer === undefined || where === undefined) {
     failed.push(`the peer of ${port.name} is in a network namespace that cannot be reached`);
-    return { peer: `peer of ${port.name}`, changed, failed, [Symbol.dispose]: () => undefined };
+    return { peer: `peer of ${port.name}`, changed, before, failed, [Symbol.dispose]: () => undefined };
   }
   const restore = (name: string, ethtool: Ethtool): void => {
     for (const key of RESTORE_ORDER) if (before[key] !== undefined) ethtool.change(name, { [key]: before[key] });
   };
-  return { peer, changed, failed, [Symbol.dispose]: () => nearPeer(sys, where, port.peer, restore) };
+  return { peer, changed, before, failed, [Symbol.dispose]: () => nearPeer(sys, where, port.peer, restore) };
 };

@@ -181,11 +181,11 @@ describe("runtime/daemon", function () {
       ["--frob", 1, /unknown option '--frob'/],
     ];
     for (const [args, code, line] of cases) {
-      const got = await inSwitch(args);
+      const got = await inSwitch("--bridge br1", args);
       assert.match(got.stderr, line, args);
       assert.equal(got.code, code, args);
     }
-    const unprivileged = `setpriv --bounding-set ${drop} --inh-caps -all ${process.execPath} ${OFXDPD} --rundir ${dir} --port p1`;
+    const unprivileged = `setpriv --bounding-set ${drop} --inh-caps -all ${process.execPath} ${OFXDPD} --bridge br1 --rundir ${dir} --port p1`;
     const got = await lab.run("switch", unprivileged);
     assert.match(got.stderr, /^ofxdpd: Cannot [^\n]*EPERM[^\n]*\n$/);
     assert.equal(got.code, 4);
@@ -203,7 +203,7 @@ describe("runtime/daemon", function () {
     );
   });
 
-  it("the exit command ends a daemon in the foreground with status 0; a killed one leaves nothing attached either", async () => {
+  it("exit --cleanup ends a daemon in the foreground with status 0; what one left is taken over by the next", async () => {
     const start = async (): Promise<{ child: ChildProcess; socket: string }> => {
       const args = [`--net=${lab.path("switch")}`, process.execPath, OFXDPD, "--rundir", dir, "--port", "p1:native"];
       const child = spawn("nsenter", args, { stdio: "ignore" });
@@ -216,7 +216,7 @@ describe("runtime/daemon", function () {
     const first = await start();
     assert.deepEqual(attached(lab), ["p1 native"]);
     const end = ended(first.child);
-    await run("ovs-appctl", ["-t", first.socket, "exit"]);
+    await run("ovs-appctl", ["-t", first.socket, "exit", "--cleanup"]);
     assert.equal(await end, 0);
     assert.deepEqual(attached(lab), []);
 
@@ -224,7 +224,12 @@ describe("runtime/daemon", function () {
     const killed = ended(second.child);
     second.child.kill("SIGKILL");
     await killed;
-    assert.ok(await eventually(() => attached(lab).length === 0), attached(lab).join());
+    assert.deepEqual(attached(lab), ["p1 native"]);
+    const third = await start();
+    const terminated = ended(third.child);
+    third.child.kill("SIGTERM");
+    await terminated;
+    assert.deepEqual(attached(lab), []);
   });
 });
 

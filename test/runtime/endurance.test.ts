@@ -7,26 +7,11 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { parseFlows } from "#compiler";
 import type { Bridge, BridgeOptions } from "#runtime";
-import type { PacketReceiver } from "libbpf-ts";
-import { eventually, frame, Lab, sleep } from "./lab.js";
+import { eventually, Lab } from "./lab.js";
+import { isOnceEach, sendNumbered, type Arrived, type Traffic } from "./numbered-traffic.js";
 
 const run = promisify(execFile);
 const OFXDPD = new URL("../../../runtime/dist/bin/ofxdpd.js", import.meta.url).pathname;
-
-/** Our frames have this type; whatever else arrives is the kernel's own. */
-const TYPE = 0x88b5;
-
-/** Takes what has arrived at a host into `counts`, by the sequence number in the frame. */
-const collect = (receiver: PacketReceiver, counts: Uint8Array): number => {
-  let n = 0;
-  for (let packet = receiver.receive(); packet !== undefined; packet = receiver.receive()) {
-    const { data } = packet;
-    if (((data[12]! << 8) | data[13]!) !== TYPE) continue;
-    counts[new DataView(data.buffer, data.byteOffset).getUint32(14)]!++;
-    n++;
-  }
-  return n;
-};
 
 describe("runtime/endurance", function () {
   this.timeout(60_000);
@@ -40,59 +25,7 @@ describe("runtime/endurance", function () {
   const open = (flows: string, options: Partial<BridgeOptions> & { readonly hook?: string } = {}): Bridge =>
     lab.bridge({ failMode: "secure", flows: parseFlows(flows), ...options });
 
-  interface Traffic {
-    readonly packets: number;
-    readonly perSecond: number;
-    /** Each packet is of a flow of its own. */
-    readonly isSpread?: boolean;
-    /** Called now and then while packets are sent, with how many were. */
-    readonly meanwhile?: (sent: number) => void;
-  }
-
-  /**
-   * Sends numbered frames of 64 bytes from host 1 at an even rate, and waits for them at hosts 2 and 3.
-   * @returns how often each arrived, at both hosts together, and how many at each
-   */
-  const traffic = async (options: Traffic): Promise<{ times: Uint8Array; at: readonly [number, number] }> => {
-    const { packets, perSecond, isSpread = false, meanwhile } = options;
-    const { sender, ifindex } = lab.sender(1);
-    using tx = sender;
-    using two = lab.receiver(2);
-    using three = lab.receiver(3);
-    const times = new Uint8Array(packets);
-    const at: [number, number] = [0, 0];
-    const drain = (): boolean => {
-      at[0] += collect(two, times);
-      at[1] += collect(three, times);
-      return at[0] + at[1] >= packets;
-    };
-    const packet = frame(Lab.mac(1), Lab.mac(2));
-    const view = new DataView(packet.buffer);
-    const start = performance.now();
-    for (let sent = 0; sent < packets; await sleep(1)) {
-      const due = Math.min(packets, Math.ceil(((performance.now() - start) * perSecond) / 1000));
-      for (; sent < due; sent++) {
-        if (isSpread) view.setUint32(8, sent);
-        view.setUint32(14, sent);
-        tx.queue(ifindex, packet);
-      }
-      tx.flush();
-      drain();
-      meanwhile?.(sent);
-    }
-    assert.equal(tx.counters.dropped, 0);
-    await eventually(drain);
-    // A second copy of a packet would come about now.
-    await sleep(50);
-    drain();
-    return { times, at };
-  };
-
-  const isOnceEach = (times: Uint8Array): string => {
-    const missing = times.filter((n) => n === 0).length;
-    const doubled = times.filter((n) => n > 1).length;
-    return `${missing} missing, ${doubled} doubled`;
-  };
+  const traffic = (options: Traffic): Promise<Arrived> => sendNumbered(lab, options);
 
   for (const hook of ["tc", "native"]) {
     it(`Bridge sets up 5,000 new flows a second for two seconds at ${hook} and loses no packet`, async () => {
