@@ -291,7 +291,13 @@ export class Bridge implements Disposable {
    */
   static open(sys: Sys, options: BridgeOptions): Bridge {
     using rtnl = Rtnl.open(sys);
-    const interfaces = new Map(options.ports.map((spec) => [spec, rtnl.get(spec.name)]));
+    const interfaces = new Map<PortSpec, Interface>();
+    for (const spec of options.ports) {
+      // Whoever goes on with a switch has to do with what is left of it: a port comes when its interface does.
+      const iface = options.keeper?.saved === undefined ? rtnl.get(spec.name) : rtnl.find(spec.name);
+      if (iface !== undefined) interfaces.set(spec, iface);
+      else options.log.warn({ interface: spec.name }, "no such interface; it becomes a port when it comes");
+    }
     using scope = new Scope();
     const bridge = new Bridge(sys, options, interfaces, scope);
     bridge.scope = scope.move();
@@ -378,6 +384,7 @@ export class Bridge implements Disposable {
         this.log.debug({ err: error, port: number }, "cleaning up after a port");
       }
     }
+    this.cache.removePort(number);
     const gone = this.sw.port(number);
     if (gone !== undefined) this.onPort("delete", gone);
     this.sw.removePort(number);
@@ -419,20 +426,32 @@ export class Bridge implements Disposable {
     }
   }
 
-  /** Link state of a port; or an interface that comes (back) under the name of a port. */
+  /** Name and link state of a port; or an interface that comes (back) under the name of a port. */
   private onChanged(iface: Interface): void {
     const port = this.ports.byIfindex(iface.index);
     if (port === undefined) {
-      const spec = this.options.ports.find(({ name }) => name === iface.name);
-      if (spec !== undefined && this.ports.byName(spec.name) === undefined)
-        this.netns.run(() => void this.addPort(spec, iface));
+      this.onAppeared(iface);
       return;
     }
+    const { number } = port;
+    const before = this.sw.port(number);
     const up = isRunning(iface);
-    if (this.sw.port(port.number)?.up === up) return;
-    this.onPort("modify", this.sw.setPort({ number: port.number, up }));
-    this.log.info({ port: port.number, interface: port.name, up }, up ? "link up" : "link down");
+    if (before?.up === up && before.name === iface.name) return;
+    if (iface.name !== port.name) {
+      this.ports.add({ ...port, name: iface.name });
+      this.log.info({ port: number, interface: iface.name, before: port.name }, "interface renamed");
+    }
+    this.onPort("modify", this.sw.setPort({ number, name: iface.name, up }));
+    if (before?.up !== up) this.log.info({ port: number, interface: iface.name, up }, up ? "link up" : "link down");
     this.revalidator.wake();
+  }
+
+  private onAppeared(iface: Interface): void {
+    const spec = this.options.ports.find(({ name }) => name === iface.name);
+    // The interface that had the name may be a port still, by another name.
+    if (spec === undefined || this.ports.byName(spec.name) !== undefined) return;
+    if (spec.number !== undefined && this.ports.byNumber(spec.number) !== undefined) return;
+    this.netns.run(() => void this.addPort(spec, iface));
   }
 
   // Tables

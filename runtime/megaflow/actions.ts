@@ -3,7 +3,7 @@
 
 import { isDeepStrictEqual } from "node:util";
 import { equalBytes } from "ebpf-assembler";
-import { refusal, shapeOf, type DpAction, type Frozen, type Hook } from "#compiler";
+import { nestedDpActions, refusal, shapeOf, type DpAction, type Frozen, type Hook } from "#compiler";
 
 const NOTHING = new Uint8Array(0);
 
@@ -112,3 +112,11 @@ export class ActionFacts {
     return this.why;
   }
 }
+
+/** Whether a list sends packets out of an OpenFlow port. */
+export const sendsTo = (actions: readonly DpAction[], port: number): boolean =>
+  actions.some(
+    (action) =>
+      ((action.kind === "output" || action.kind === "tnl_push") && action.port === port) ||
+      nestedDpActions(action).some((list) => sendsTo(list, port)),
+  );

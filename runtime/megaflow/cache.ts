@@ -16,7 +16,7 @@ import {
 } from "#compiler";
 import type { Datapath } from "../datapath/datapath.js";
 import type { OnTraffic } from "../datapath/placement.js";
-import { equalActions } from "./actions.js";
+import { equalActions, sendsTo } from "./actions.js";
 import { ChangeOver } from "./change-over.js";
 import { Masks } from "./masks.js";
 import { Placer } from "./placer.js";
@@ -215,6 +215,12 @@ export class MegaflowCache {
     this.shapes.forget(ukey);
     for (let one = ukey.placements; one !== undefined; one = one.next) one.store.take(one, this.onPlacementTraffic);
     ukey.placements = undefined;
+  }
+
+  /** Takes the megaflows out that know a port by an interface which it has no more. */
+  removePort(number: number): void {
+    for (const ukey of this.ukeys())
+      if (ukey.inPort === number || sendsTo(ukey.translation.actions, number)) this.remove(ukey, "no-ofproto");
   }
 
   /** Takes all megaflows out. */
