@@ -50,6 +50,7 @@ export * from "./pipeline/table.js";
 export * from "./pipeline/trace.js";
 export * from "./pipeline/tunnel/config.js";
 export * from "./pipeline/tunnel/ports.js";
+export * from "./pipeline/tunnel/receive.js";
 export * from "./pipeline/translate.js";
 export * from "./replay/datapath-engine.js";
 export * from "./replay/direct-engine.js";

@@ -24,6 +24,17 @@ export const CONTROL = {
   size: 64,
 } as const;
 
+/** Above all interface indices: what stands for the port in the key of a packet that came by a tunnel. */
+const FIRST_VPORT = 0x4000_0000;
+
+/** By number of the tunnel's kind and UDP port, and by the hook of the uplink, whose program carries the packet. */
+export const vportIndex = (number: number, hook: "xdp" | "tc"): number =>
+  FIRST_VPORT + 2 * number + (hook === "tc" ? 1 : 0);
+
+/** The hook in a {@link vportIndex}; undefined for an interface index. */
+export const hookOfVport = (index: number): "xdp" | "tc" | undefined =>
+  index < FIRST_VPORT ? undefined : (index & 1) === 1 ? "tc" : "xdp";
+
 /** Head of a megaflow value, bytes; arguments of the action shape follow. All in host order unless said. */
 export const VALUE = {
   packets: 0, // u64, atomic

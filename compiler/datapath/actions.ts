@@ -8,13 +8,14 @@ import type { Slot, VReg } from "../ir/types.js";
 import { ethernet, vlan } from "../packet/headers.js";
 import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
 import { MAPS, NIC_OUTPUT } from "./abi.js";
-import type { Emit, Family, Needs } from "./emit.js";
+import { packetStart, type Emit, type Family, type Needs } from "./emit.js";
 import { TARGETS } from "../targets/index.js";
 import { checkLabels, popLabel, pushLabel, setLabel } from "./labels.js";
 import { emitMeter } from "./meter.js";
-import type { Shape } from "./plan.js";
+import { TUNNEL_ARGS, type Shape } from "./plan.js";
 import { at, checkHeaders, moveMacs, reload, type Rewrite } from "./rewrite.js";
 import { SETTERS } from "./setters.js";
+import { checkTunnels, pushTunnel, stripOuter } from "./tunnel-push.js";
 
 type Layer = "l2" | "arp" | "l3" | "l4";
 
@@ -117,9 +118,11 @@ const layersOf = (actions: readonly DpAction[]): { readonly family: Family; read
   return layer === "l2" ? undefined : { family, l4: layer === "l4" };
 };
 
+const sends = ({ kind }: DpAction): boolean => kind === "output" || kind === "tnl_push";
+
 /** Actions of a list up to its last output or meter: what comes after changes nothing that anybody sees. */
 const carriedOut = (actions: readonly DpAction[]): readonly DpAction[] =>
-  actions.slice(0, 1 + actions.findLastIndex((a) => a.kind === "output" || a.kind === "meter"));
+  actions.slice(0, 1 + actions.findLastIndex((a) => sends(a) || a.kind === "meter"));
 
 /** What the parser has to find for `shapes`. */
 export const needsOf = (shapes: readonly Shape[]): Needs => {
@@ -139,13 +142,17 @@ export const emitShape = (e: Emit, shape: Shape, args: Slot): void => {
     b.jump(drop);
     return;
   }
-  const lastOutput = actions.length - 1;
+  // The packet is in a tunnel for good: what goes out as it is goes before. Only outputs follow (carriers.ts).
+  const push = actions.findIndex(({ kind }) => kind === "tnl_push");
+  const order = [...actions.keys()].filter((i) => i !== push);
+  if (push >= 0) order.push(push);
+  const lastOutput = order.at(-1)!;
   const layers = layersOf(actions);
   const w: Rewrite = {
     b,
     args,
     len,
-    data: b.ctx("data"),
+    data: packetStart(e),
     dataEnd: b.ctx("data_end"),
     // Copies, since what is written once is easier to reason about: further checks of one header need no second sum.
     l3: layers === undefined ? found.l3 : b.value("l3_off", found.l3),
@@ -162,7 +169,10 @@ export const emitShape = (e: Emit, shape: Shape, args: Slot): void => {
   }
   if (layers !== undefined) checkHeaders(w, layers.family, layers.l4);
   checkLabels(w, actions);
-  actions.forEach((action, i) => {
+  if (push >= 0) checkTunnels(w, actions, e.outer, shape.offsets[push]!);
+  if (e.outer !== undefined) stripOuter(w, e.outer);
+  for (const i of order) {
+    const action = actions[i]!;
     const arg = shape.offsets[i]!;
     switch (action.kind) {
       case "set":
@@ -186,13 +196,17 @@ export const emitShape = (e: Emit, shape: Shape, args: Slot): void => {
       case "output":
         output(w, arg, i === lastOutput);
         break;
+      case "tnl_push":
+        pushTunnel(w, action, arg);
+        output(w, arg + TUNNEL_ARGS.ifindex, true);
+        break;
       case "meter":
         emitMeter(w, arg);
         break;
       case "controller":
         break;
     }
-  });
+  }
   // A list that ends with a meter sends nothing.
   if (actions[lastOutput]!.kind === "meter") b.jump(drop);
 };

@@ -25,18 +25,22 @@ import { emitLookup } from "./lookup.js";
 import { emitParser } from "./parse.js";
 import { isInTable, type DatapathPlan } from "./plan.js";
 import { tableSize } from "./table.js";
+import { emitTunnelParser } from "./tunnel-parse.js";
 import { emitUpcall } from "./upcall.js";
 
 /** Bytes that TC programs pull into the linear part: more than any header chain that they rewrite. */
 const PULL_BYTES = 192;
 
+/** As many more where outer headers may come before them: of IPv6, with some options. */
+const OUTER_BYTES = 128;
+
 /** At TC packet bytes may lie in pages: brings the headers into the linear part. */
-export const pullHeaders = (e: Emit): void => {
+export const pullHeaders = (e: Emit, bytes = PULL_BYTES): void => {
   const { b } = e;
   const linear = b.block("linear");
   const short = b.block("short_linear");
   const available = b.alu("sub", e.dataEnd, e.data, "available");
-  b.branch("ge", available, PULL_BYTES, linear, short, "else");
+  b.branch("ge", available, bytes, linear, short, "else");
   b.place(short);
   const wanted = lengthCopy(e);
   const pull = b.block("pull");
@@ -44,9 +48,9 @@ export const pullHeaders = (e: Emit): void => {
   b.place(pull);
   const capped = b.block("capped");
   const cap = b.block("cap");
-  b.branch("gt", wanted, PULL_BYTES, cap, capped);
+  b.branch("gt", wanted, bytes, cap, capped);
   b.place(cap);
-  b.mov(wanted, PULL_BYTES);
+  b.mov(wanted, bytes);
   b.place(capped);
   b.call("skb_pull_data", ["ctx", wanted]);
   b.place(linear);
@@ -80,7 +84,8 @@ export const buildMain = (plan: DatapathPlan, hook: Hook): Program => {
     drop,
   };
   b.origin = { text: "packet parser" };
-  if (hook === "tc") pullHeaders(e);
+  if (hook === "tc") pullHeaders(e, plan.tunnels === undefined ? PULL_BYTES : PULL_BYTES + OUTER_BYTES);
+  if (plan.tunnels !== undefined) emitTunnelParser(e, plan.tunnels);
   emitParser(e);
   const { shape: number, args } = emitLookup(e, countedBytes(e), miss);
   b.unless("eq", number, SHAPE_DROP, drop);
@@ -103,7 +108,9 @@ export const buildMain = (plan: DatapathPlan, hook: Hook): Program => {
   b.jump(upcall);
   b.place(upcall);
   // Read again rather than kept all the way: few packets come here.
-  emitUpcall(b, cmd, b.ctx("ingress_ifindex"), e.len, drop);
+  // With its outer headers: nothing has been taken off.
+  const whole = e.outer === undefined ? e.len : b.ctx("packet_len");
+  emitUpcall(b, cmd, b.ctx("ingress_ifindex"), whole, drop);
   b.place(drop);
   b.ret(TARGETS[hook].verdicts.drop);
   return b.finish();

@@ -3,7 +3,7 @@
 import type { IrBuilder } from "../ir/builder.js";
 import type { BlockId, Size, Slot, VReg } from "../ir/types.js";
 import type { Member } from "../openflow/flow.js";
-import type { KeyField } from "./key.js";
+import { tunnelPartOf, type KeyField } from "./key.js";
 import type { DatapathPlan } from "./plan.js";
 
 /** L3 protocols that packets are rewritten in. */
@@ -32,12 +32,16 @@ export interface Emit {
   readonly plan: DatapathPlan;
   /** The full key on the stack. */
   readonly key: Slot;
-  /** The packet's bounds; read anew after a call that moves them, and where keeping them would cost more. */
+  /** The packet's bounds, without outer headers; read anew after a call that moves them, and where keeping them would cost more. */
   data: VReg;
   dataEnd: VReg;
   /** Bytes of the packet, without a tag held in skb metadata. */
   readonly len: VReg;
   readonly ifindex: VReg;
+  /** In programs for tunnels: what stands for the port in the key, the interface index or a tunnel's number (abi.ts). */
+  inPort?: VReg;
+  /** In programs for tunnels: bytes of outer headers before the packet, 0 for most. */
+  outer?: VReg;
   readonly needs: Needs;
   readonly found: Found;
   /** What an output is: a redirect (default), or {@link NIC_OUTPUT} on a NIC, which has no other port. */
@@ -75,6 +79,16 @@ export const pieces = (off: number, n: number): { at: number; bytes: number }[] 
 /** Place of a member in the full key, if the plan has it. */
 export const keyField = (e: Emit, member: Member): KeyField | undefined =>
   e.plan.key.fields.find((f) => f.member === member);
+
+/** Where the packet begins now. */
+export const packetStart = ({ b, outer }: Pick<Emit, "b" | "outer">): VReg =>
+  outer === undefined ? b.ctx("data") : b.alu("add", b.ctx("data"), outer, "frame");
+
+/** Reads the packet's bounds anew. */
+export const rereadPacket = (e: Emit): void => {
+  e.data = packetStart(e);
+  e.dataEnd = e.b.ctx("data_end");
+};
 
 /** Whether any of the members is in the key. */
 export const wants = (e: Emit, ...members: readonly Member[]): boolean =>
@@ -121,7 +135,9 @@ export const need = (e: Emit, pointer: VReg, bytes: number, otherwise: BlockId, 
  * bytes were overwritten.
  */
 export const clearKey = (e: Emit, stored: ReadonlySet<Member>): void => {
-  for (let word = 0; word < e.plan.key.size; word += 8) {
+  // What is known of a tunnel is there already.
+  const end = e.outer === undefined ? e.plan.key.size : tunnelPartOf(e.plan.key);
+  for (let word = 0; word < end; word += 8) {
     const written = e.plan.key.fields
       .filter((f) => stored.has(f.member))
       .reduce((n, f) => n + Math.max(0, Math.min(f.off + f.size, word + 8) - Math.max(f.off, word)), 0);

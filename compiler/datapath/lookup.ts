@@ -62,7 +62,10 @@ export const emitLookup = (e: Emit, bytes: VReg, miss: BlockId): Hit => {
   };
 
   // Read again: pulling headers left paths that differ in what the verifier knows of the length.
-  if (b.hook === "tc" && tableHit !== undefined) b.mov(e.len, b.ctx("packet_len"));
+  if (b.hook === "tc" && tableHit !== undefined) {
+    b.mov(e.len, b.ctx("packet_len"));
+    if (e.outer !== undefined) b.aluTo("sub", e.len, e.outer);
+  }
   const words = loadKeyWords(e, inTable);
   for (const table of tables) {
     b.origin = table.from ?? { text: `look-up of ${table.map}` };

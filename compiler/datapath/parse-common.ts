@@ -59,7 +59,7 @@ export const parseCommon = (e: Emit, parsed: BlockId): void => {
     b.unless("set", fragment, be16(0x3fff), general);
   }
   clearKey(e, new Set([...STORED, ...STORED_IP, ...(withL4 ? PORTS.map(([member]) => member) : [])]));
-  putRegister(e, "in_port", e.ifindex);
+  putRegister(e, "in_port", e.inPort ?? e.ifindex);
   putRegister(e, "dl_type", be16(ETH_TYPE.IPV4));
   copyMembers(e, e.data, [
     ["dl_dst", ethernet.fields.dst.byteOffset],

@@ -83,7 +83,7 @@ const parseLlc = (e: Emit, l2: L2, done: BlockId): void => {
 export const parseL2 = (e: Emit, common?: number): L2 => {
   const { b } = e;
   need(e, e.data, ethernet.minBytes, e.drop);
-  putRegister(e, "in_port", e.ifindex);
+  putRegister(e, "in_port", e.inPort ?? e.ifindex);
   copyMembers(e, e.data, [
     ["dl_dst", ethernet.fields.dst.byteOffset],
     ["dl_src", ethernet.fields.src.byteOffset],

@@ -12,7 +12,7 @@
 import type { BlockId } from "../ir/types.js";
 import type { Member } from "../openflow/flow.js";
 import { ETH_TYPE } from "../packet/headers.js";
-import { be16, clearKey, forget, wants, type Emit, type Family } from "./emit.js";
+import { be16, clearKey, forget, rereadPacket, wants, type Emit, type Family } from "./emit.js";
 import { parseCommon } from "./parse-common.js";
 import { parseL2, type L2 } from "./parse-l2.js";
 import { ARP_MEMBERS, IPV4_MEMBERS, IPV6_MEMBERS, parseArp, parseIpv4, parseIpv6, type L3 } from "./parse-l3.js";
@@ -62,8 +62,7 @@ export const emitParser = (e: Emit): void => {
   );
   if (wanted.some(({ family }) => family === "ipv4")) {
     parseCommon(e, done);
-    e.data = b.ctx("data");
-    e.dataEnd = b.ctx("data_end");
+    rereadPacket(e);
   }
   clearKey(e, ALWAYS);
   for (const register of [e.found.l3, e.found.l4]) b.mov(register, 0);

@@ -3,6 +3,7 @@
 
 import type { Origin } from "ebpf-assembler";
 import { shapeOf, type DpAction, type SetTarget } from "../pipeline/dp-action.js";
+import type { Vport } from "../pipeline/tunnel/config.js";
 import { FIRST_SHAPE, SHAPE_DROP, SHAPE_SLOW, VALUE } from "./abi.js";
 import { exactSubtable, inTable, type KeyLayout, type Subtable } from "./key.js";
 import { tableLayout, type TableLayout } from "./table.js";
@@ -60,6 +61,9 @@ export interface Shape {
   readonly from?: Origin;
 }
 
+/** Arguments of a tnl_push: where it goes, u32 host order each, and what is put in front. */
+export const TUNNEL_ARGS = { ifindex: 0, mtu: 4, header: 8 } as const;
+
 const argSize = (action: DpAction): number => {
   switch (action.kind) {
     case "set":
@@ -72,18 +76,20 @@ const argSize = (action: DpAction): number => {
       return 8;
     case "pop_mpls":
       return 2;
+    case "tnl_push":
+      return TUNNEL_ARGS.header + action.header.length;
     default:
       return 0;
   }
 };
 
-/** Arguments lie in action order, each aligned to its size (2 for MACs, 4 for longer ones). */
+/** Arguments lie in action order, each aligned to its size (2 for MACs, 4 for longer ones, 8 for outer headers). */
 export const shape = (id: number, actions: readonly DpAction[], from?: Origin): Shape => {
   const offsets: number[] = [];
   let at = 0;
   for (const action of actions) {
     const size = argSize(action);
-    const align = size === 6 ? 2 : Math.max(1, Math.min(size, 4));
+    const align = action.kind === "tnl_push" ? 8 : size === 6 ? 2 : Math.max(1, Math.min(size, 4));
     at = Math.ceil(at / align) * align;
     offsets.push(at);
     at += size;
@@ -101,6 +107,7 @@ export const shape = (id: number, actions: readonly DpAction[], from?: Origin): 
 /**
  * Writes the arguments of `actions`, which must have this shape, at `at`.
  * Output: interface index, u32 host order; meter: its slot, likewise. Set: the bytes. push_vlan: TPID and TCI, u16 host order each.
+ * tnl_push: {@link TUNNEL_ARGS}.
  * push_mpls: entry and Ethernet type, pop_mpls: Ethernet type, in network order.
  */
 export const putArgs = (
@@ -133,13 +140,28 @@ export const putArgs = (
       case "pop_mpls":
         out.setUint16(off, action.ethertype);
         break;
+      case "tnl_push":
+        out.setUint32(off + TUNNEL_ARGS.ifindex, action.hop?.ifindex ?? 0, true);
+        out.setUint32(off + TUNNEL_ARGS.mtu, action.hop?.mtu ?? 0, true);
+        action.header.forEach((byte, j) => out.setUint8(off + TUNNEL_ARGS.header + j, byte));
+        break;
       default:
         break;
     }
   });
 };
 
+/** What a program must know to take tunnels' packets. */
+export interface TunnelPlan {
+  /** Interface indices by which they come; whatever else comes by these goes to the host. */
+  readonly uplinks: readonly number[];
+  /** The host's addresses that they come to, 4 or 16 bytes each. */
+  readonly addresses: readonly Uint8Array[];
+  readonly vports: readonly Vport[];
+}
+
 export interface DatapathPlan {
+  readonly tunnels?: TunnelPlan;
   readonly key: KeyLayout;
   /** In the order of look-up; the exact-match subtable is not among them. */
   readonly subtables: readonly Subtable[];
@@ -159,6 +181,7 @@ export interface DatapathPlan {
 }
 
 export interface PlanOptions {
+  readonly tunnels?: TunnelPlan;
   readonly key: KeyLayout;
   readonly subtables?: readonly Subtable[];
   readonly table?: TableLayout;
@@ -175,6 +198,7 @@ export const plan = (options: PlanOptions): DatapathPlan => {
   const shapes = options.shapes ?? [];
   const args = Math.max(options.argsSize ?? 40, ...shapes.map((s) => s.argsSize));
   return {
+    ...(options.tunnels === undefined ? {} : { tunnels: options.tunnels }),
     key: options.key,
     subtables: options.subtables ?? [],
     exact: exactSubtable("mf_exact", options.key),

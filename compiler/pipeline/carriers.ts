@@ -2,6 +2,7 @@
 // the compiler show its words.
 
 import { IP_PROTO } from "../packet/headers.js";
+import { TNL_F } from "../packet/tunnel.js";
 import type { DpAction, SetTarget } from "./dp-action.js";
 
 /** Hooks of a host, highest first; `slow` is user space. */
@@ -23,6 +24,10 @@ interface Profile {
   readonly popsLabel: boolean;
   /** Labels are changed behind a change of tags, or headers behind a change of labels. */
   readonly mixesLabels: boolean;
+  /** Why no program carries out what goes into a tunnel. */
+  readonly tunnel: string | undefined;
+  /** A packet gets a tag, then goes into a tunnel. */
+  readonly tagsTunnelled: boolean;
   /** An action that no program has code for. */
   readonly beyond: DpAction["kind"] | undefined;
 }
@@ -100,6 +105,16 @@ export const LIMITS: readonly Limit[] = [
     why: () => "labels behind tags, or headers behind labels: only user space finds them again",
   },
   {
+    hooks: ["xdp", "tc"],
+    applies: ({ tunnel }) => tunnel !== undefined,
+    why: ({ tunnel }) => `tnl_push: ${tunnel!}`,
+  },
+  {
+    hooks: ["tc"],
+    applies: ({ tagsTunnelled }) => tagsTunnelled,
+    why: () => "push_vlan before a tunnel: TC keeps the tag outside of the packet",
+  },
+  {
     hooks: ["tc"],
     applies: ({ popsLabel }) => popsLabel,
     why: () => "pop_mpls: TC cannot take bytes off MPLS packets",
@@ -133,6 +148,22 @@ const mixesLabels = (actions: readonly DpAction[]): boolean => {
   return actions.slice(0, last).some(isTag) || actions.slice(first).some(isDeep);
 };
 
+const isTunnel = ({ kind }: DpAction): boolean => kind === "tnl_push";
+
+/** Why no program puts packets into the tunnels of a list. */
+const tunnelProblem = (actions: readonly DpAction[]): string | undefined => {
+  const at = actions.findIndex(isTunnel);
+  const push = actions[at];
+  if (push?.kind !== "tnl_push") return undefined;
+  if (push.hop === undefined) return "the next hop is not known: the host finds it";
+  if (push.tunnel.seq === true) return "user space numbers packets";
+  if ((push.tunnel.flags & TNL_F.CSUM) !== 0) return "user space sums what is inside";
+  const behind = actions.slice(at + 1);
+  if (behind.some(isTunnel)) return "packets for several tunnels are copied by user space";
+  if (behind.some(({ kind }) => kind !== "output")) return "a packet that is in a tunnel is not changed any more";
+  return undefined;
+};
+
 const profileOf = (actions: readonly DpAction[]): Profile => {
   let outputs = 0;
   let edited = false;
@@ -149,6 +180,10 @@ const profileOf = (actions: readonly DpAction[]): Profile => {
         edited = false;
         metersBehind = false;
         outputs++;
+        break;
+      case "tnl_push":
+        outputs++;
+        metersBehind = false;
         break;
       case "controller":
         controller = true;
@@ -168,6 +203,8 @@ const profileOf = (actions: readonly DpAction[]): Profile => {
   return {
     ...{ outputs, editsBetween, controller, slowTarget, sctpPort, remarks, metersBehind, beyond, popsLabel },
     mixesLabels: mixesLabels(actions),
+    tunnel: tunnelProblem(actions),
+    tagsTunnelled: actions.findIndex(({ kind }) => kind === "push_vlan") >= 0 && actions.some(isTunnel),
   };
 };
 

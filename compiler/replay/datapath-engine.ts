@@ -7,7 +7,7 @@
 
 import { toHex, type ObjectSpec } from "ebpf-assembler";
 import { relevantMembers } from "../analysis/relevance.js";
-import { OVS_PACKET_CMD, UPCALL, VALUE } from "../datapath/abi.js";
+import { OVS_PACKET_CMD, UPCALL, VALUE, vportIndex } from "../datapath/abi.js";
 import { compileDatapath } from "../datapath/compile.js";
 import {
   keyLayout,
@@ -38,6 +38,9 @@ import { extract, newLayers } from "../packet/extract.js";
 import { refusal } from "../pipeline/carriers.js";
 import { creditTranslation, learnFrom } from "../pipeline/credit.js";
 import { shapeOf, type DpAction } from "../pipeline/dp-action.js";
+import { putTunnel } from "../pipeline/tunnel/ports.js";
+import { arrive } from "../pipeline/tunnel/receive.js";
+import { encapsulate } from "../packet/tunnel.js";
 import { Runner } from "../pipeline/runner.js";
 import type { Switch } from "../pipeline/switch.js";
 import { translate, type Translation } from "../pipeline/translate.js";
@@ -65,6 +68,14 @@ export interface Backend extends Disposable {
   memory(map: string): ArrayBuffer;
 }
 
+/** Where packets of tunnels come from and to. */
+export interface UplinkOptions {
+  /** Ports that are none of the switch: packets of tunnels come by them, and others are the host's. */
+  readonly uplinks: readonly number[];
+  /** The host's addresses that tunnels end at. */
+  readonly addresses: readonly Uint8Array[];
+}
+
 /** Loads an object in place of the one before. */
 export type LoadBackend = (object: ObjectSpec, hook: Hook) => Backend;
 
@@ -84,6 +95,7 @@ export interface EngineOptions {
   readonly storage?: Storage;
   /** What makes a program of a plan, {@link compileDatapath} by default; engines that run side by side can share results. */
   readonly compile?: (plan: DatapathPlan, hooks: readonly Hook[]) => ObjectSpec;
+  readonly tunnels?: UplinkOptions;
   /** Interface index of an OpenFlow port and back; by default they are the same numbers. */
   readonly ifindexOf?: (port: number) => number;
   readonly portOf?: (ifindex: number) => number;
@@ -119,6 +131,7 @@ export class DatapathEngine implements Disposable {
   readonly #compile: NonNullable<EngineOptions["compile"]>;
   readonly #ifindexOf: (port: number) => number;
   readonly #portOf: (ifindex: number) => number;
+  readonly #tunnels: UplinkOptions | undefined;
   readonly #masks = new Map<string, Uint8Array>();
   readonly #shapes = new Map<string, readonly DpAction[]>();
   /** By map name and key. */
@@ -147,6 +160,7 @@ export class DatapathEngine implements Disposable {
     this.#compile = options.compile ?? compileDatapath;
     this.#ifindexOf = options.ifindexOf ?? identity;
     this.#portOf = options.portOf ?? identity;
+    this.#tunnels = options.tunnels;
     this.#members = relevantMembers(sw);
     this.#plan = this.#nextPlan();
     this.#backend = this.#build();
@@ -163,9 +177,15 @@ export class DatapathEngine implements Disposable {
     const subtables = [...this.#masks.values()].map((mask, n) => subtable(`mf_${n}`, mask));
     const shapes = numberShapes([...this.#shapes.values()]);
     const maxEntries = this.#maxEntries === undefined ? {} : { maxEntries: this.#maxEntries };
-    const inMaps = plan({ key, subtables, shapes, ...maxEntries });
+    const inMaps = plan({ key, subtables, shapes, ...maxEntries, ...this.#tunnelPlan() });
     if (this.#storage === "hash") return inMaps;
     return withTable(inMaps, { entries: this.#maxEntries ?? TABLE_ENTRIES, seed: TABLE_SEED });
+  }
+
+  #tunnelPlan(): Pick<DatapathPlan, "tunnels"> {
+    if (this.#tunnels === undefined) return {};
+    const { uplinks, addresses } = this.#tunnels;
+    return { tunnels: { uplinks: uplinks.map(this.#ifindexOf), addresses, vports: this.sw.tunnels.vports } };
   }
 
   #build(): Backend {
@@ -239,6 +259,9 @@ export class DatapathEngine implements Disposable {
       this.#upcall(record, path === "miss", nowMs, {
         output: (port, bytes) => void sent.push({ port, packet: bytes.slice() }),
         controller: ({ reason, table }, bytes) => void controller.push({ reason, table, packet: bytes.slice() }),
+        tunnel: ({ header, hop }, bytes) => {
+          if (hop !== undefined) sent.push({ port: this.#portOf(hop.ifindex), packet: encapsulate(header, bytes) });
+        },
         meter: (slot, size) => this.sw.meters.meter(slot, size, clockMs),
       });
     }
@@ -249,12 +272,21 @@ export class DatapathEngine implements Disposable {
   #upcall(record: Uint8Array, isMiss: boolean, nowMs: number, sink: Sink): void {
     const view = new DataView(record.buffer, record.byteOffset, record.length);
     const ifindex = view.getUint32(UPCALL.inPort, true);
-    const packet = record.subarray(UPCALL.packet, view.getUint32(UPCALL.nlLen, true));
-    extract(packet, packet.length, this.#portOf(ifindex), this.#flow, this.#layers);
+    let packet = record.subarray(UPCALL.packet, view.getUint32(UPCALL.nlLen, true));
+    let keyIndex = ifindex;
+    const port = this.#portOf(ifindex);
+    if (this.#tunnels?.uplinks.includes(port) === true) {
+      const arrival = arrive(this.sw.tunnels, this.#tunnels.addresses, packet);
+      if (arrival?.port === undefined) return;
+      packet = arrival.inner;
+      keyIndex = vportIndex(arrival.vport, this.hook);
+      extract(packet, packet.length, arrival.port, this.#flow, this.#layers);
+      putTunnel(this.#flow, arrival.key);
+    } else extract(packet, packet.length, port, this.#flow, this.#layers);
     const translation = translate(this.sw, this.#flow);
     if (isMiss) {
       creditTranslation(translation, 1, packet.length, nowMs);
-      this.#install(ifindex, translation);
+      this.#install(keyIndex, translation);
     }
     this.#runner.run(packet, translation.actions, sink, nowMs);
     learnFrom(this.sw, translation, nowMs);

@@ -68,9 +68,14 @@ export class KernelLab implements Disposable {
 
   /**
    * @param ports - OpenFlow port numbers
+   * @param uplinks - those of them by which packets of tunnels come: other packets pass them by
    * @throws {@link SyscallError}; nothing stays behind
    */
-  constructor(ports: readonly number[], sys: Sys = linux()) {
+  constructor(
+    ports: readonly number[],
+    sys: Sys = linux(),
+    private readonly uplinks: readonly number[] = [],
+  ) {
     using scope = new Scope();
     this.#sys = sys;
     this.#netns = scope.use(Netns.create(sys));
@@ -156,7 +161,7 @@ export class KernelLab implements Disposable {
     const from = this.#ports.get(this.portOf(ifindex));
     if (from === undefined) throw new NotSupportedError(`Replaying from interface ${ifindex}, which is no port`);
     this.#sender.queue(from.far, packet);
-    this.#sender.queue(from.far, MARKER);
+    this.#sender.queue(this.#markerPort(from).far, MARKER);
     if (this.#sender.flush() !== 2) {
       const why = [...this.#sender.drops.keys()].at(-1) ?? "";
       throw new NotSupportedError(
@@ -172,6 +177,12 @@ export class KernelLab implements Disposable {
       }
     }
     return { outputs, upcalls };
+  }
+
+  /** Packets of one processor stay in order, whatever port they come by. */
+  #markerPort(from: LabPort): LabPort {
+    if (!this.uplinks.includes(from.port)) return from;
+    return [...this.#ports.values()].find(({ port }) => !this.uplinks.includes(port)) ?? from;
   }
 
   /** Records up to the marker's. */

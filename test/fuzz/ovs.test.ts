@@ -80,7 +80,7 @@ interface Seen {
 
 const expected = (reference: ReferenceEngine, { inPort, packet }: Sample, seen: Seen): Handled["outputs"] => {
   const { outputs, translation } = reference.handle(inPort, packet, 0);
-  if (translation.actions.some(({ kind }) => kind === "recirc")) seen.recirculated++;
+  if (translation?.actions.some(({ kind }) => kind === "recirc") === true) seen.recirculated++;
   seen.sent++;
   seen.outputs += outputs.length;
   if (outputs.some((output) => toHex(output.packet) !== toHex(packet))) seen.changed++;

@@ -17,6 +17,7 @@ import {
   type LoadBackend,
   type Storage,
   type Switch,
+  type UplinkOptions,
 } from "#compiler";
 import { KernelLab } from "#runtime";
 
@@ -86,8 +87,9 @@ export class Executions implements Disposable {
   constructor(
     readonly hook: Hook,
     ports: readonly number[],
+    private readonly tunnels?: UplinkOptions,
   ) {
-    this.#lab = new KernelLab(ports);
+    this.#lab = new KernelLab(ports, undefined, tunnels?.uplinks);
     this.#vm = loadVm(ports);
   }
 
@@ -95,14 +97,28 @@ export class Executions implements Disposable {
    * Runs samples through three switches that `makeSwitch` makes alike.
    *
    * @param name - begins the message of a difference
+   * @param makeSwitch - is told the interface indices of its ports
    * @param storage - where the subtables of interpreter and kernel lie
    * @throws AssertionError at the first packet, or rule, that is not treated alike
    */
-  run(name: string, makeSwitch: () => Switch, samples: readonly Sample[], storage: Storage = "hash"): Paths {
-    const reference = new ReferenceEngine(makeSwitch());
-    const options: EngineOptions = { patience: Infinity, maxEntries: MAX_ENTRIES, storage, compile: this.#compile };
-    using vm = new DatapathEngine(makeSwitch(), this.hook, this.#vm, options);
-    using kernel = new DatapathEngine(makeSwitch(), this.hook, this.#lab.load, {
+  run(
+    name: string,
+    makeSwitch: (ifindexOf: (port: number) => number) => Switch,
+    samples: readonly Sample[],
+    storage: Storage = "hash",
+  ): Paths {
+    const same = (port: number): number => port;
+    const { tunnels } = this;
+    const reference = new ReferenceEngine(makeSwitch(same), tunnels);
+    const options: EngineOptions = {
+      ...(tunnels === undefined ? {} : { tunnels }),
+      patience: Infinity,
+      maxEntries: MAX_ENTRIES,
+      storage,
+      compile: this.#compile,
+    };
+    using vm = new DatapathEngine(makeSwitch(same), this.hook, this.#vm, options);
+    using kernel = new DatapathEngine(makeSwitch(this.#lab.ifindexOf), this.hook, this.#lab.load, {
       ...options,
       ifindexOf: this.#lab.ifindexOf,
       portOf: this.#lab.portOf,

@@ -146,5 +146,14 @@ export const parseTunnelConfig = (text: string): TunnelConfig => {
 /** An address of either family. */
 export const addressText = (bytes: Uint8Array): string => (bytes.length === 4 ? ipv4Text(bytes) : ipv6Text(bytes));
 
-/** What packets come to together, whatever port of the switch they are for: OVS's datapath port of a tunnel. */
-export const vportOf = ({ type, dstPort }: Pick<TunnelConfig, "type" | "dstPort">): string => `${type}:${dstPort}`;
+/** What tunnels' packets come to together, whatever port of the switch they are for: OVS's datapath port of tunnels. */
+export interface Vport {
+  /** Of the switch's, from 0 on; never another's later. */
+  readonly number: number;
+  readonly type: TunnelType;
+  /** 0 when there is none. */
+  readonly dstPort: number;
+}
+
+/** Identity of a {@link Vport}. */
+export const vportKey = ({ type, dstPort }: Pick<TunnelConfig, "type" | "dstPort">): string => `${type}:${dstPort}`;

@@ -4,7 +4,7 @@
 import { toHex } from "ebpf-assembler";
 import { clearMember, FLOW, getBits, getBytes, set, setBits, setBytes, type FlowWords } from "../../openflow/flow.js";
 import type { TunnelKey } from "../../packet/tunnel.js";
-import { vportOf, type TunnelConfig } from "./config.js";
+import { vportKey, type TunnelConfig, type Vport } from "./config.js";
 
 /** Puts what outer headers said into the flow of the packet inside; `flow` had no tunnel before. */
 export const putTunnel = (flow: FlowWords, key: TunnelKey): void => {
@@ -78,12 +78,13 @@ const identity = (
   [vport, String(key), remote === "flow" ? "flow" : text(remote), local === "flow" ? "flow" : text(local)].join("|");
 
 export const identityOf = (config: TunnelConfig): string =>
-  identity(vportOf(config), config.inKey ?? 0n, config.remote, config.local);
+  identity(vportKey(config), config.inKey ?? 0n, config.remote, config.local);
 
 /** The tunnel ports of a switch. */
 export class TunnelPorts {
   readonly #ports = new Map<string, number>();
   readonly #configs = new Map<number, TunnelConfig>();
+  readonly #vports = new Map<string, Vport>();
 
   get size(): number {
     return this.#configs.size;
@@ -102,6 +103,20 @@ export class TunnelPorts {
     this.delete(number);
     this.#ports.set(identityOf(config), number);
     this.#configs.set(number, config);
+    const key = vportKey(config);
+    const { type, dstPort } = config;
+    if (!this.#vports.has(key)) this.#vports.set(key, { number: this.#vports.size, type, dstPort });
+  }
+
+  /** What the ports' packets come to. */
+  get vports(): Vport[] {
+    const used = new Set([...this.#configs.values()].map(vportKey));
+    return [...this.#vports].filter(([key]) => used.has(key)).map(([, vport]) => vport);
+  }
+
+  /** The {@link Vport} that a packet comes to. */
+  vportNumber(packet: Pick<TunnelConfig, "type" | "dstPort">): number | undefined {
+    return this.#vports.get(vportKey(packet))?.number;
   }
 
   delete(number: number): void {
@@ -125,7 +140,7 @@ export class TunnelPorts {
     src,
     dst,
   }: Pick<TunnelKey, "type" | "dstPort" | "tunId" | "src" | "dst">): number | undefined {
-    const vport = vportOf({ type, dstPort });
+    const vport = vportKey({ type, dstPort });
     for (const { anyKey, anyRemote, local } of WAYS) {
       const own = local === "local" ? dst : local === "flow" ? "flow" : undefined;
       const found = this.#ports.get(identity(vport, anyKey ? "flow" : tunId, anyRemote ? "flow" : src, own));
