@@ -19,6 +19,8 @@ const PORT_HOOKS = { xdp: "native", tc: "tc" } as const satisfies Record<Hook, s
 const SCOUTS = 64;
 /** Packets between two turns of the event loop. */
 const TURN = 1024;
+/** How often packets may miss until all have a megaflow. */
+const PASSES = 3;
 const POLL_MS = 5;
 const SETTLE_TIMEOUT_MS = 30_000;
 const MAX_IDLE_MS = 24 * 3600 * 1000;
@@ -97,13 +99,20 @@ export const openOurs = async (
     }
     await untilSpecialised(bridge);
   };
+  const notInstalled = (): number => bridge.stats.cache.notInstalled;
   await miss(packets.slice(0, SCOUTS));
-  await miss(packets.slice(SCOUTS));
-  const { megaflows, notInstalled } = bridge.stats.cache;
+  // A table that grows as fast as it can has no place for some of the flows that come still faster: these miss again.
+  let left = Infinity;
+  for (let pass = 0; pass < PASSES && left > 0; pass++) {
+    const before = notInstalled();
+    await miss(packets.slice(SCOUTS));
+    left = notInstalled() - before;
+  }
+  const { megaflows } = bridge.stats.cache;
   const masks = bridge.datapath.generation.all.filter(({ size }) => size > 0).length;
   const { errors } = bridge.slowPath.stats;
   if (errors > 0) throw new BenchError(`Case ${row.name}: the slow path failed on ${errors} packets`);
-  if (notInstalled > 0) throw new BenchError(`Case ${row.name}: ${notInstalled} megaflows could not be installed`);
+  if (left > 0) throw new BenchError(`Case ${row.name}: ${left} megaflows could not be installed`);
   const wanted = row.masks === undefined ? masks : Math.min(row.masks, packets.length);
   if (masks !== wanted) throw new BenchError(`Case ${row.name} makes ${masks} masks, want ${wanted}`);
   const program = bridge.datapath.generation.programs.get(`main_${hook}`);
