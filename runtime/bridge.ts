@@ -232,7 +232,7 @@ export class Bridge implements Disposable {
   private adopt(survivor: Survivor, interfaces: ReadonlyMap<PortSpec, Interface>): void {
     for (const [spec, iface] of interfaces) {
       const { number = this.ports.freeNumber } = spec;
-      this.ports.add(portOf(number, iface, this.expectedHook(spec, iface)));
+      this.ports.add(portOf(number, spec, iface, this.expectedHook(spec, iface)));
       this.sw.setPort({ number, name: iface.name, up: isRunning(iface) });
       this.datapath.addRedirect(iface.index);
       this.datapath.addLost(iface.index, survivor.lost(iface.index));
@@ -323,7 +323,7 @@ export class Bridge implements Disposable {
     const attachment = this.attach(spec, iface, receivesXdp);
     this.attachments.set(number, attachment);
     const { hook, why, peer, isTakenOver } = attachment;
-    const port = portOf(number, iface, hook, this.ports.byNumber(number)?.stats);
+    const port = portOf(number, spec, iface, hook, this.ports.byNumber(number)?.stats);
     this.datapath.addRedirect(iface.index);
     this.ports.add(port);
     this.onPort("add", this.sw.setPort({ number, name: iface.name, up: isRunning(iface) }));
@@ -623,10 +623,20 @@ export class Bridge implements Disposable {
 /** A port as the runtime knows it. */
 const portOf = (
   number: number,
+  spec: PortSpec,
   { name, index: ifindex, mac }: Interface,
   hook: AttachedHook,
   stats = newPortStats(),
-): RuntimePort => ({ number, name, ifindex, hook, mac, addedMs: monotonicMs(), stats });
+): RuntimePort => ({
+  number,
+  name,
+  ifindex,
+  hook,
+  toPeer: spec.hook === "peer",
+  mac,
+  addedMs: monotonicMs(),
+  stats,
+});
 
 /** Whether packets can leave by an interface. */
 const isRunning = (iface: Interface): boolean => iface.isUp && iface.hasCarrier;

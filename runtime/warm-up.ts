@@ -83,6 +83,7 @@ export const warmUpUpcalls = (sys: Sys, sw: Switch, cache: MegaflowCache): void 
       name,
       ifindex: NO_INTERFACE + (number & 0xff),
       hook: "tc",
+      toPeer: false,
       mac: "",
       addedMs: 0,
       stats: newPortStats(),

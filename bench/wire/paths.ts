@@ -46,7 +46,7 @@ const ALL_FLOWS = [...FLOWS, ...OTHERS];
 /** A whole bridge between both ports, with these flows. */
 export const openBridge = (
   lab: WireLab,
-  hook: "tc" | "native",
+  hook: "tc" | "peer" | "native",
   flows: readonly string[],
   options: Partial<BridgeOptions> = {},
 ): Bridge =>
@@ -63,7 +63,7 @@ export const openBridge = (
   );
 
 const ours =
-  (hook: "tc" | "native") =>
+  (hook: "tc" | "peer" | "native") =>
   (lab: WireLab): Disposable =>
     openBridge(lab, hook, ALL_FLOWS);
 
@@ -119,6 +119,7 @@ const NOTHING: Disposable = { [Symbol.dispose]: () => undefined };
 export const PATHS: readonly Path[] = [
   { name: "direct cable", roles: { tc: "other", xdp: "other" }, isDirect: true, open: () => NOTHING },
   { name: "ours", roles: { tc: "ours" }, open: ours("tc") },
+  { name: "ours, to the peer", roles: { tc: "other" }, open: ours("peer") },
   { name: "C, hash and redirect", roles: { tc: "rival" }, open: handWritten("wire_tc", "tc") },
   { name: "C, hash and redirect_peer", roles: { tc: "other" }, open: handWritten("peer_tc", "tc") },
   { name: "ours", roles: { xdp: "ours" }, open: ours("native") },

@@ -44,6 +44,12 @@ export const VALUE = {
   args: 24,
 } as const;
 
+/**
+ * Bit of an output's argument besides the interface index: at TC the packet goes straight to the other end of that veth pair,
+ * into its network namespace (bpf_redirect_peer), and passes neither the queue nor the second receive path in between.
+ */
+export const OUTPUT_PEER = 0x8000_0000;
+
 /** Argument of an output in a NIC's program: back to the wire, or up to the host. */
 export const NIC_OUTPUT = { hairpin: 0, host: 1 } as const;
 

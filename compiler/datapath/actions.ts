@@ -7,7 +7,7 @@
 import type { Slot, VReg } from "../ir/types.js";
 import { ethernet, vlan } from "../packet/headers.js";
 import type { DpAction, SetTarget } from "../pipeline/dp-action.js";
-import { MAPS, NIC_OUTPUT } from "./abi.js";
+import { MAPS, NIC_OUTPUT, OUTPUT_PEER } from "./abi.js";
 import { packetStart, type Emit, type Family, type Needs } from "./emit.js";
 import { TARGETS } from "../targets/index.js";
 import { checkLabels, popLabel, pushLabel, setLabel } from "./labels.js";
@@ -80,27 +80,40 @@ const popVlan = (w: Rewrite): void => {
 const XDP_TX = 3;
 const XDP_REDIRECT_FAILED = 1; // XDP_DROP: verdict of redirect_map when the port is gone
 
+/** OUTPUT_PEER is its sign. */
+const INDEX_BITS = OUTPUT_PEER - 1;
+
+const redirectTc = (w: Rewrite, target: VReg): void => {
+  const { b } = w;
+  const peer = b.block("to_peer");
+  b.unless("slt", target, 0, peer, 32);
+  b.ret(b.call("redirect", [target, 0]));
+  b.place(peer);
+  b.ret(b.call("redirect_peer", [b.alu("and", target, INDEX_BITS, "ifindex"), 0]));
+};
+
 const output = (w: Rewrite, arg: number, last: boolean): void => {
   const { b } = w;
-  const ifindex = b.load("u32", w.args, arg, "ifindex");
+  const target = b.load("u32", w.args, arg, "target");
   if (w.outputs === "nic") {
     const host = b.block("to_host");
-    b.unless("ne", ifindex, NIC_OUTPUT.hairpin, host);
+    b.unless("ne", target, NIC_OUTPUT.hairpin, host);
     b.ret(XDP_TX);
     b.place(host);
     b.ret(TARGETS[b.hook].verdicts.pass);
     return;
   }
-  if (!last) {
-    b.call("clone_redirect", ["ctx", ifindex, 0]);
-    reload(w);
+  if (last && b.hook === "tc") {
+    redirectTc(w, target);
     return;
   }
-  const verdict =
-    b.hook === "tc"
-      ? b.call("redirect", [ifindex, 0])
-      : b.call("redirect_map", [{ map: MAPS.ports }, ifindex, XDP_REDIRECT_FAILED]);
-  b.ret(verdict);
+  const ifindex = b.alu("and", target, INDEX_BITS, "ifindex");
+  if (last) {
+    b.ret(b.call("redirect_map", [{ map: MAPS.ports }, ifindex, XDP_REDIRECT_FAILED]));
+    return;
+  }
+  b.call("clone_redirect", ["ctx", ifindex, 0]);
+  reload(w);
 };
 
 const LAYERS: readonly Layer[] = ["l2", "arp", "l3", "l4"];

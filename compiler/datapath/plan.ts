@@ -106,14 +106,18 @@ export const shape = (id: number, actions: readonly DpAction[], from?: Origin): 
 
 /**
  * Writes the arguments of `actions`, which must have this shape, at `at`.
+<<<<<<< HEAD
  * Output: interface index, u32 host order; meter: its slot, likewise. Set: the bytes. push_vlan: TPID and TCI, u16 host order each.
  * tnl_push: {@link TUNNEL_ARGS}.
+=======
+ * Output: interface index, perhaps with OUTPUT_PEER, u32 host order; meter: its slot, likewise. Set: the bytes. push_vlan: TPID and TCI, u16 host order each.
+>>>>>>> a290fe1 (runtime: Hand packets straight to the other end of a veth pair with hook peer)
  * push_mpls: entry and Ethernet type, pop_mpls: Ethernet type, in network order.
  */
 export const putArgs = (
   target: Shape,
   actions: readonly DpAction[],
-  ifindexOf: (port: number) => number,
+  outputOf: (port: number) => number,
   out: DataView,
   at: number,
 ): void => {
@@ -124,7 +128,7 @@ export const putArgs = (
         action.bytes.forEach((byte, j) => out.setUint8(off + j, byte));
         break;
       case "output":
-        out.setUint32(off, ifindexOf(action.port), true);
+        out.setUint32(off, outputOf(action.port), true);
         break;
       case "push_vlan":
         out.setUint16(off, action.tpid, true);

@@ -59,7 +59,11 @@ export const addDemoCommand = (program: Command): void => {
   program
     .command("demo")
     .description("build a network in namespaces, run a switch on real traffic, show what happened, clean up")
-    .addOption(new Option("--hook <hook>", "hook of the switch's ports").choices([...PORT_HOOKS]).default("auto"))
+    .addOption(
+      new Option("--hook <hook>", "hook of the switch's ports")
+        .choices(PORT_HOOKS.filter((hook) => hook !== "peer"))
+        .default("auto"),
+    )
     .option("-s, --seconds <n>", "length of each TCP stream", "2")
     .option("-j, --json", "print facts as JSON")
     .action(demo);

@@ -19,8 +19,8 @@ import type { Ukey } from "./ukey.js";
 
 /** What the cache has to know of the ports. */
 export interface PortLookup {
-  /** Interface index of an OpenFlow port; 0 when it has none: packets for it are dropped. */
-  ifindexOf(port: number): number;
+  /** What sends to an OpenFlow port, as putArgs() takes it; 0 when it is none of ours: packets for it are dropped. */
+  outputOf(port: number): number;
   /** Which program handles packets that come in by this interface. */
   hookOf(ifindex: number): Hook;
 }
@@ -38,7 +38,7 @@ export class Shapes {
   private readonly wanted = new Map<string, WantedShape>();
   /** Shapes that the kernel would not load. */
   private readonly refused = new Set<string>();
-  private readonly ifindexOf: (port: number) => number;
+  private readonly outputOf: (port: number) => number;
 
   /** @param onWanted - told when a new program would serve better */
   constructor(
@@ -48,7 +48,7 @@ export class Shapes {
     private readonly onWanted: () => void,
   ) {
     this.running = shapesByText(plan);
-    this.ifindexOf = (port) => ports.ifindexOf(port);
+    this.outputOf = (port) => ports.outputOf(port);
   }
 
   get isWanting(): boolean {
@@ -61,7 +61,7 @@ export class Shapes {
     const number = this.numberOf(ukey);
     value.setUint32(VALUE.shape, number, true);
     if (number >= FIRST_SHAPE)
-      putArgs(this.running.get(this.facts.shapeOf(actions))!, actions, this.ifindexOf, value, VALUE.args);
+      putArgs(this.running.get(this.facts.shapeOf(actions))!, actions, this.outputOf, value, VALUE.args);
   };
 
   private numberOf(ukey: Ukey): number {

@@ -1,6 +1,6 @@
 // Puts the datapath's stub on an interface: which hook, why, and what has to be set for it to carry traffic.
 
-import { Scope, unreachable } from "ebpf-assembler";
+import { NotSupportedError, Scope, unreachable } from "ebpf-assembler";
 import type { Program } from "libbpf-ts";
 import {
   attachTc,
@@ -48,6 +48,7 @@ export const candidateHooks = (
   iface: Pick<Interface, "kind" | "hardwareType">,
   wanted: PortHook,
 ): readonly (readonly [hook: AttachedHook, why: string])[] => {
+  if (wanted === "peer") return [["tc", "asked for: packets go straight to the other end of the pair"]];
   if (wanted !== "auto") return [[wanted, "asked for"]];
   if (iface.kind !== "") return [["tc", `${iface.kind} is virtual: TC keeps GSO and checksum offload`]];
   return [
@@ -58,6 +59,13 @@ export const candidateHooks = (
 
 /** errno of a driver without XDP, or without XDP at this MTU or queue setting. */
 const NOT_THERE: ReadonlySet<string> = new Set(["EOPNOTSUPP", "ERANGE", "EINVAL"]);
+
+/** @throws {@link NotSupportedError} when packets cannot go straight to the other end of an interface */
+const checkPeer = ({ name, kind, peerNetns }: Interface): void => {
+  if (kind === "veth" && peerNetns !== undefined) return;
+  const why = kind === "veth" ? "the other end lies in the same network namespace" : "it is no veth pair";
+  throw new NotSupportedError(`Hook peer for ${name}`, `${why}; take tc`);
+};
 
 /** What `ofxdp load` left on the interface gives way to the daemon. */
 const takeOver = (sys: Sys, iface: Interface): void => {
@@ -110,7 +118,7 @@ const endLeft = (left: LeftAttachment): void => {
  * @param stub - loads the program of a hook when it is needed
  * @param receivesXdp - whether native XDP of another port will redirect to this one
  * @param earlier - what another process left: its attachment is taken over if the hook is right
- * @throws {@link OccupiedError}, {@link SyscallError}; nothing stays behind
+ * @throws {@link OccupiedError}, {@link SyscallError}, {@link NotSupportedError}; nothing stays behind
  */
 export const attachPort = (
   sys: Sys,
@@ -120,6 +128,7 @@ export const attachPort = (
   receivesXdp: boolean,
   earlier: Earlier = {},
 ): PortAttachment => {
+  if (wanted === "peer") checkPeer(iface);
   const all = candidateHooks(iface, wanted);
   const left = earlier.attachment;
   const kept = all.find(([hook]) => hook === left?.hook);

@@ -2,11 +2,14 @@
 
 import { RangeViolation } from "ebpf-assembler";
 
-/** What a user can ask for. `auto` takes TC for veth, tap and other virtual devices, XDP native elsewhere. */
-export const PORT_HOOKS = ["auto", "native", "generic", "tc"] as const;
+/**
+ * What a user can ask for. `auto` takes TC for veth, tap and other virtual devices, XDP native elsewhere. `peer` is TC on a veth
+ * whose other end lies in another network namespace: what comes in at TC and goes out there is handed to that end at once.
+ */
+export const PORT_HOOKS = ["auto", "native", "generic", "tc", "peer"] as const;
 export type PortHook = (typeof PORT_HOOKS)[number];
 /** What a port can have. */
-export type AttachedHook = Exclude<PortHook, "auto">;
+export type AttachedHook = Exclude<PortHook, "auto" | "peer">;
 
 export interface PortSpec {
   /** OpenFlow port number; undefined: the next free one. */

@@ -1,7 +1,7 @@
 // The ports of a switch as the runtime knows them: OpenFlow number, interface, hook, and statistics, which come from
 // crediting translations: a packet is counted at its input port once and at each port it was sent out of.
 
-import { PORT, type DpAction, type Hook } from "#compiler";
+import { OUTPUT_PEER, PORT, type DpAction, type Hook } from "#compiler";
 import type { AttachedHook } from "./port-spec.js";
 
 /** Packets and bytes of a port; bytes with the L2 header and tags. */
@@ -18,6 +18,8 @@ export interface RuntimePort {
   readonly name: string;
   readonly ifindex: number;
   readonly hook: AttachedHook;
+  /** Packets for it go straight to the other end of the pair. */
+  readonly toPeer: boolean;
   /** `02:00:00:00:00:01`; "" for an interface without. */
   readonly mac: string;
   /** CLOCK_MONOTONIC when it became a port. */
@@ -66,6 +68,13 @@ export class PortTable {
   /** Interface index of an OpenFlow port, 0 when it is none of ours. */
   ifindexOf(number: number): number {
     return this.numbers.get(number)?.ifindex ?? 0;
+  }
+
+  /** The datapath's argument for an output to a port; 0 when it is none of ours. */
+  outputOf(number: number): number {
+    const port = this.numbers.get(number);
+    if (port === undefined) return 0;
+    return port.toPeer ? port.ifindex + OUTPUT_PEER : port.ifindex;
   }
 
   /** Program type that handles what comes in by an interface. */

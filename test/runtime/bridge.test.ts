@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { readdirSync, readlinkSync } from "node:fs";
 import { queryTcx, Rtnl } from "libbpf-ts";
 import type { Bridge, BridgeStats } from "#runtime";
@@ -148,6 +149,40 @@ describe("runtime/bridge", () => {
       assert.equal((await offloads()).stdout, before);
     });
   }
+
+  it("Bridge with hook peer carries TCP past the near end of the pair, and counts it", async () => {
+    using lab = new Lab(2);
+    using bridge = lab.bridge({ hook: "peer" });
+    assert.deepEqual(
+      bridge.stats.ports.map((port) => port.hook),
+      ["tc", "tc"],
+    );
+    const bytes = await tcpBytes(lab);
+    assert.ok(bytes >= 5e6, `only ${bytes} bytes`);
+    await bridge.settle();
+    const { ports, lost } = bridge.stats;
+    assert.ok(ports[1]!.txBytes > bytes && lost === 0, `${ports[1]!.txBytes} bytes sent, ${lost} lost`);
+    const { stdout } = lab.switchNs.run(() =>
+      spawnSync("ip", ["-s", "-j", "link", "show", "p2"], { encoding: "utf8" }),
+    );
+    const [link] = JSON.parse(stdout) as { stats64: { tx: { bytes: number } } }[];
+    assert.ok(link!.stats64.tx.bytes < bytes / 2, `${link!.stats64.tx.bytes} bytes went by the near end`);
+  });
+
+  it("Bridge refuses hook peer where there is no other end in another namespace", () => {
+    using lab = new Lab(1);
+    lab.switchNs.run(() => {
+      using rtnl = Rtnl.open(lab.sys);
+      rtnl.createVeth({ name: "near" }, { name: "nearer" });
+      rtnl.create("bridge", { name: "none" });
+    });
+    const open = (name: string) => () => lab.bridge({ ports: [{ number: 1, name, hook: "peer" }] });
+    assert.throws(
+      open("near"),
+      /Hook peer for near is not supported: the other end lies in the same network namespace/,
+    );
+    assert.throws(open("none"), /Hook peer for none is not supported: it is no veth pair; take tc/);
+  });
 
   it("Bridge leaves nothing behind when it is disposed", async () => {
     using lab = new Lab(2);
