@@ -30,6 +30,7 @@ import { monotonicMs } from "./clock.js";
 import { Datapath, GRACE_MS } from "./datapath/datapath.js";
 import type { DatapathPins } from "./datapath/pins.js";
 import { Survivor } from "./datapath/survivor.js";
+import { DirectFront, type DirectStats, type Mode } from "./direct/front.js";
 import type { Log } from "./log.js";
 import { MegaflowCache, type CacheOptions, type CacheStats } from "./megaflow/cache.js";
 import { firstPlan } from "./megaflow/first-plan.js";
@@ -50,6 +51,8 @@ export interface BridgeOptions extends CacheOptions, RevalidatorOptions {
   readonly name: string;
   readonly failMode: FailMode;
   readonly ports: readonly PortSpec[];
+  /** How tables become programs. Default megaflow. */
+  readonly mode?: Mode;
   /** Changes that make the tables before the first packet, in order; before `groups` and `flows`. */
   readonly changes?: readonly TableMod[];
   readonly flows?: readonly Flow[];
@@ -96,6 +99,8 @@ export interface BridgeStats {
   readonly cache: CacheStats;
   readonly revalidator: RevalidatorStats;
   readonly specialiser: SpecialiserStats;
+  /** Of direct mode, when it is on. */
+  readonly direct?: DirectStats;
   readonly transmit: {
     readonly sent: number;
     readonly dropped: number;
@@ -113,6 +118,8 @@ export class Bridge implements Disposable {
   readonly revalidator: Revalidator;
   readonly specialiser: Specialiser;
   readonly slowPath: SlowPath;
+  /** Direct mode, unless all tables are for the megaflows. */
+  readonly front: DirectFront<Ukey> | undefined;
   private readonly sender: PacketSender;
   private readonly rtnl: Rtnl;
   /** Interfaces are attached to by number, which means one in the calling thread's namespace. */
@@ -176,7 +183,7 @@ export class Bridge implements Disposable {
       new Revalidator(
         this.sw,
         this.cache,
-        { onRound: this.onRound, onError: this.onError, onSlice: this.onWork },
+        { onCredit: () => this.front?.settle(), onRound: this.onRound, onError: this.onError, onSlice: this.onWork },
         options,
       ),
     );
@@ -201,6 +208,11 @@ export class Bridge implements Disposable {
     }
     if (this.survivor !== undefined) this.adoptionTimer = setTimeout(() => this.endAdoption(), GRACE_MS);
     scope.defer(() => clearTimeout(this.adoptionTimer));
+    const { mode = "megaflow" } = options;
+    if (mode !== "megaflow") {
+      this.front = scope.use(new DirectFront(this.sw, this.datapath, this.ports, { onBuilt: this.onDirectBuilt }));
+      this.front.buildNow(mode === "direct");
+    }
     scope.use(followInterfaces(sys, (event) => this.onInterface(event)));
     this.revalidator.start();
     keeper?.follow(this);
@@ -558,12 +570,20 @@ export class Bridge implements Disposable {
   private readonly onBuilt = (error: unknown): void => {
     const { plan } = this.datapath.generation;
     const { lastBuildMs } = this.specialiser.stats;
+    this.front?.datapathChanged();
     if (error === undefined)
       this.log.debug(
         { subtables: plan.subtables.length, shapes: plan.shapes.length, keyBytes: plan.key.size, ms: lastBuildMs },
         "datapath program specialised",
       );
     else this.log.error({ err: error }, "cannot specialise the datapath program; the old one runs on");
+  };
+
+  private readonly onDirectBuilt = (error: unknown): void => {
+    const { refused, lastBuildMs } = this.front?.stats ?? {};
+    if (error !== undefined) this.log.error({ err: error }, "cannot build direct programs; packets take the megaflows");
+    else if (refused !== undefined) this.log.info({ why: refused }, "no direct mode for these tables");
+    else this.log.debug({ ms: lastBuildMs }, "direct programs built");
   };
 
   private readonly onRound = async (): Promise<void> => {
@@ -600,6 +620,7 @@ export class Bridge implements Disposable {
       cache: this.cache.stats,
       revalidator: this.revalidator.stats,
       specialiser: this.specialiser.stats,
+      ...(this.front === undefined ? {} : { direct: this.front.stats }),
       transmit: { ...this.sender.counters, drops: Object.fromEntries(this.sender.drops) },
       ports,
     };

@@ -56,6 +56,11 @@ const daemonProgram = (version: string): Command =>
         .choices(["standalone", "secure"])
         .default("standalone"),
     )
+    .addOption(
+      new Option("--mode <mode>", "megaflow: cache what packets ask for; direct: compile all tables; auto: what can be")
+        .choices(["megaflow", "direct", "auto"])
+        .default("megaflow"),
+    )
     .option("--controller <target>", "OpenFlow controller: tcp:HOST[:PORT], ssl:…, unix:FILE, ptcp:…", collect, [])
     .option(
       "--listen <target>",

@@ -48,6 +48,7 @@ export const daemonOptions = z.object({
   groups: z.string().optional(),
   meters: z.string().optional(),
   failMode: z.enum(["standalone", "secure"]).default("standalone"),
+  mode: z.enum(["megaflow", "direct", "auto"]).default("megaflow"),
   rundir: z.string().optional(),
   pidfile: z.union([z.string(), z.boolean()]).optional(),
   maxIdle: count(100, 86_400_000).default(10_000),
@@ -275,6 +276,7 @@ export class Daemon implements Disposable {
       Bridge.open(sys, {
         name: options.bridge,
         failMode: options.failMode,
+        mode: options.mode,
         ports,
         changes,
         maxIdleMs: options.maxIdle,

@@ -10,6 +10,7 @@ export * from "./metrics/histogram.js";
 export * from "./bridge.js";
 export * from "./clock.js";
 export * from "./datapath/build.js";
+export * from "./direct/front.js";
 export * from "./datapath/datapath.js";
 export * from "./datapath/pins.js";
 export * from "./datapath/plan-record.js";

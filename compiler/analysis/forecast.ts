@@ -7,7 +7,7 @@ import { lookupMask } from "../datapath/mask.js";
 import { keyMask, maskId, type KeyLayout } from "../datapath/key.js";
 import { get, newFlow, set, unwildcard, type FlowWords } from "../openflow/flow.js";
 import { formatFlow } from "../openflow/print/flow.js";
-import type { Match } from "../openflow/types.js";
+import type { Flow, Match } from "../openflow/types.js";
 import { ETH_TYPE, IP_PROTO } from "../packet/headers.js";
 import { carrierOf } from "../pipeline/carriers.js";
 import { shapeOf, type DpAction } from "../pipeline/dp-action.js";
@@ -39,7 +39,10 @@ export const FORECAST_LIMITS: ForecastLimits = { masks: 32, shapes: 64, packets:
 const MAX_PORTS_TRIED = 8;
 
 /** The flow text of a rule, with the place where it was written. */
-export const originOf = ({ source, ...flow }: Rule): Origin =>
+export const originOf = ({
+  source,
+  ...flow
+}: Omit<Flow, "source"> & { readonly source: Flow["source"] | undefined }): Origin =>
   source === undefined ? { text: formatFlow(flow) } : { text: source.text, file: source.file, line: source.line };
 
 /** A made-up packet: bits of `fixed` were asked for by matches on its way, the others are free. */

@@ -3,7 +3,7 @@
 
 /** Maps that every datapath object has, beside one map per subtable. */
 export const MAPS = {
-  /** PROG_ARRAYs behind the attached stubs; slot 0 is the running program. */
+  /** PROG_ARRAYs behind the attached stubs; slot 0 is what runs; slot 1 the megaflow program when a direct one runs. */
   progs: { xdp: "progs_xdp", tc: "progs_tc" },
   /** DEVMAP from interface index to interface, for XDP redirects; `portSlots` entries. */
   ports: "ports",
@@ -21,6 +21,8 @@ export const MAPS = {
 export const CONTROL = {
   /** Non-zero while the consumer is draining: producers need not wake it. */
   awake: 0,
+  /** Zero while a direct program must leave all packets to the megaflow program behind it. */
+  direct: 4,
   size: 64,
 } as const;
 

@@ -140,8 +140,8 @@ const meters = ({ shapes }: DatapathPlan): boolean =>
 
 /** Maps of a plan: the fixed ones, the megaflow table, and a hash map for each subtable that is not in it. */
 export const datapathMaps = (plan: DatapathPlan): MapSpec[] => [
-  { name: MAPS.progs.xdp, type: "prog_array", keySize: 4, valueSize: 4, maxEntries: 1, flags: 0 },
-  { name: MAPS.progs.tc, type: "prog_array", keySize: 4, valueSize: 4, maxEntries: 1, flags: 0 },
+  { name: MAPS.progs.xdp, type: "prog_array", keySize: 4, valueSize: 4, maxEntries: 2, flags: 0 },
+  { name: MAPS.progs.tc, type: "prog_array", keySize: 4, valueSize: 4, maxEntries: 2, flags: 0 },
   { name: MAPS.ports, type: "devmap", keySize: 4, valueSize: 4, maxEntries: plan.portSlots, flags: 0 },
   { name: MAPS.upcalls, type: "ringbuf", keySize: 0, valueSize: 0, maxEntries: plan.ringSize, flags: 0 },
   array(MAPS.control, CONTROL.size, 1, MAP_FLAGS.MMAPABLE),

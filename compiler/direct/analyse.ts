@@ -4,24 +4,27 @@
 import { OffloadError, type ExitCode, type Origin } from "ebpf-assembler";
 import { originOf } from "../analysis/forecast.js";
 import type { Hook } from "../ir/types.js";
-import { FLOW, getBits, type FlowWords, type Member } from "../openflow/flow.js";
-import type { Switch } from "../pipeline/switch.js";
-import type { Rule } from "../pipeline/table.js";
+import { FLOW, getBits, setBytes, type FlowWords, type Member } from "../openflow/flow.js";
 import type { KeyLayout } from "../datapath/key.js";
 import { isEdit } from "./act.js";
 import { counting, type Counting } from "./counts.js";
-import { lower, writtenBy, type Op } from "./ops.js";
+import { lower, slow as slowOps, writtenBy, type GroupUse, type Op } from "./ops.js";
 import { specialise } from "./specialise.js";
 import { cut, type Part } from "./parts.js";
 import { isHeld, stateLayout, TAG_MEMBERS, wanting, type Want } from "./state.js";
+import type { PlainRule, Tables } from "./tables.js";
 
 /** A rule as a direct program has it. */
 export interface DirectRule {
-  readonly rule: Rule;
+  readonly rule: PlainRule;
+  /** Its place in {@link Tables.rules} of its table. */
+  readonly index: number;
   /** What of its match is left to look at. */
   readonly mask: FlowWords;
   readonly ops: readonly Op[];
-  /** Why only user space can carry its actions out. */
+  /** Groups that each packet of it passes. */
+  readonly groups: readonly GroupUse[];
+  /** Why packets that match what the program can look at of it are not the program's. */
   readonly slow: string | undefined;
   readonly from: Origin;
 }
@@ -45,6 +48,8 @@ export interface Analysis {
   readonly counts: Counting;
   readonly written: ReadonlySet<Member>;
   readonly hasActionSet: boolean;
+  /** Whether packets that no rule of a table matches are not the program's. */
+  readonly missesAreSlow: boolean;
   /** Whether a packet can be sent more than once, as far as lists of operations tell. */
   readonly canSendTwice: boolean;
 }
@@ -75,37 +80,36 @@ const membersOf = (mask: FlowWords): readonly Member[] =>
     return [];
   });
 
-/** Rules of a table, the one that wins first: as the classifier has it, of equal priority the one of the earlier mask. */
-const ranked = (sw: Switch, id: number): Rule[] => {
-  const standalone = id === 0 ? sw.standaloneRule : undefined;
-  if (standalone !== undefined) return [standalone];
-  return [...(sw.tableIfAny(id)?.rules ?? [])].sort((a, b) => b.priority - a.priority);
-};
-
 /** Tables that the operations go to. */
 const targets = (ops: readonly Op[]): number[] => ops.flatMap((op) => (op.op === "resubmit" ? [op.table] : []));
 
-/** Throws for tables that packets could go round in; returns them callers first. */
-const inOrder = (rules: ReadonlyMap<number, readonly DirectRule[]>): number[] => {
+/** A rule that packets of which are not the program's. */
+const madeSlow = (rule: DirectRule, why: string): DirectRule => ({ ...rule, ops: slowOps(why), groups: [], slow: why });
+
+/**
+ * The tables, callers first. Rules by which packets could go round are made slow.
+ * @throws {@link DirectRefusal} for them, if `isStrict`
+ */
+const inOrder = (rules: Map<number, readonly DirectRule[]>, isStrict: boolean): number[] => {
   const done: number[] = [];
   const open: number[] = [];
-  const visit = (id: number, from: Origin | undefined): void => {
+  const visit = (id: number): void => {
     if (done.includes(id)) return;
-    if (open.includes(id))
-      throw new DirectRefusal(
-        id,
-        `packets can come back to it (${[...open.slice(open.indexOf(id)), id].join(", ")})`,
-        from,
-      );
     open.push(id);
-    const next = new Map<number, Origin>();
-    for (const rule of rules.get(id) ?? [])
-      for (const to of targets(rule.ops)) if (!next.has(to)) next.set(to, rule.from);
-    for (const [to, origin] of next) visit(to, origin);
+    const back = (ops: readonly Op[]): number | undefined => targets(ops).find((to) => open.includes(to));
+    const list = (rules.get(id) ?? []).map((rule) => {
+      const to = back(rule.ops);
+      if (to === undefined) return rule;
+      const why = `packets can come back to table ${to} (${[...open.slice(open.indexOf(to)), to].join(", ")})`;
+      if (isStrict) throw new DirectRefusal(to, why, rule.from);
+      return madeSlow(rule, why);
+    });
+    rules.set(id, list);
+    for (const to of new Set(list.flatMap(({ ops }) => targets(ops)))) visit(to);
     open.pop();
     done.push(id);
   };
-  visit(0, undefined);
+  visit(0);
   return done.reverse();
 };
 
@@ -135,15 +139,44 @@ const ABOVE_L2: ReadonlySet<Member> = new Set<Member>([
   "nw_proto",
 ]);
 
+export interface AnalyseOptions {
+  /** Interface index of an OpenFlow port. */
+  readonly ifindexOf: (port: number) => number;
+  /** Nobody else takes what the program cannot do: tables that it cannot hold as a whole are refused. Default false. */
+  readonly isStrict?: boolean;
+  /** Tables that are left out, with the reason: packets that come to them are not the program's. */
+  readonly without?: ReadonlyMap<number, string>;
+}
+
+/** Words of a mask that the program can look at. */
+const heldPart = (mask: FlowWords, members: readonly Member[]): FlowWords => {
+  const held = mask.slice();
+  for (const member of members)
+    if (!isHeld(member)) setBytes(held, FLOW[member].at, FLOW[member].bits, new Uint8Array(FLOW[member].bits >>> 3));
+  return held;
+};
+
+/** Why a program cannot tell whether a packet matches a rule. */
+const unseen = ({ match, actions }: PlainRule, members: readonly Member[]): string | undefined => {
+  const member = members.find((one) => !isHeld(one));
+  if (member !== undefined) return `it matches ${member}`;
+  if (match.tunMetadata !== undefined) return "it matches tunnel options";
+  return actions.some(({ kind }) => kind === "conjunction") ? "it has conjunctions" : undefined;
+};
+
 /**
  * Analyses the pipeline from table 0 on.
  *
- * @param ifindexOf - interface index of an OpenFlow port
  * @throws {@link DirectRefusal} for tables that no direct program can hold at all
  */
-export const analyse = (sw: Switch, ifindexOf: (port: number) => number): Analysis => {
-  const blocked = sw.ports.find(({ config }) => config.noReceive);
+export const analyse = (
+  from: Tables,
+  { ifindexOf, isStrict = false, without = new Map() }: AnalyseOptions,
+): Analysis => {
+  const blocked = [...from.ports.values()].find(({ config }) => config.noReceive);
   if (blocked !== undefined) throw new DirectRefusal(0, `port ${blocked.number} does not receive`);
+  const atFirst = without.get(0);
+  if (atFirst !== undefined) throw new DirectRefusal(0, atFirst);
   const byTable = new Map<number, readonly DirectRule[]>();
   // Rules of a table share their masks.
   const inMask = new Map<FlowWords, readonly Member[]>();
@@ -152,24 +185,34 @@ export const analyse = (sw: Switch, ifindexOf: (port: number) => number): Analys
     if (found === undefined) inMask.set(mask, (found = membersOf(mask)));
     return found;
   };
+  const heldMasks = new Map<FlowWords, FlowWords>();
+  const heldOf = (mask: FlowWords): FlowWords => {
+    let held = heldMasks.get(mask);
+    if (held === undefined) heldMasks.set(mask, (held = heldPart(mask, matched(mask))));
+    return held;
+  };
   const queue = [0];
   for (const id of queue) {
     if (byTable.has(id)) continue;
-    const rules = ranked(sw, id).map((rule): DirectRule => {
-      const from = originOf(rule);
-      for (const member of matched(rule.match.mask))
-        if (!isHeld(member)) throw new DirectRefusal(id, `it matches ${member}`, from);
-      if (rule.match.tunMetadata !== undefined) throw new DirectRefusal(id, "it matches tunnel options", from);
-      if (rule.actions.some(({ kind }) => kind === "conjunction"))
-        throw new DirectRefusal(id, "it has conjunctions", from);
-      const ops = lower(sw, id, rule.match, rule.actions);
+    const rules = (from.rules.get(id) ?? []).map((rule, index): DirectRule => {
+      const origin = originOf(rule);
+      const { match } = rule;
+      const why = unseen(rule, matched(match.mask));
+      if (why !== undefined) {
+        if (isStrict) throw new DirectRefusal(id, why, origin);
+        // It may be this one: whoever matches the rest of it is not the program's.
+        return { rule, index, mask: heldOf(match.mask), ops: slowOps(why), groups: [], slow: why, from: origin };
+      }
+      const { ops, groups } = lower(from, id, match, rule.actions);
       const slow = ops.find((op) => op.op === "slow")?.why;
-      return { rule, mask: rule.match.mask, ops, slow, from };
+      const made: DirectRule = { rule, index, mask: match.mask, ops, groups, slow, from: origin };
+      const outside = targets(ops).find((to) => without.has(to));
+      return outside === undefined ? made : madeSlow(made, `table ${outside}: ${without.get(outside)!}`);
     });
     byTable.set(id, rules);
     for (const { ops } of rules) queue.push(...targets(ops));
   }
-  const special = specialise(inOrder(byTable), byTable, readBy);
+  const special = specialise(inOrder(byTable, isStrict), byTable, readBy);
   const members = new Set<Member>(["in_port", "dl_type"]);
   const written = new Set<Member>();
   let hasActionSet = false;
@@ -207,6 +250,7 @@ export const analyse = (sw: Switch, ifindexOf: (port: number) => number): Analys
     counts: counting(tables),
     written,
     hasActionSet,
+    missesAreSlow: from.missesToController && !isStrict,
     canSendTwice: canSendTwice || hasActionSet,
   };
 };

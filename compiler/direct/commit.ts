@@ -50,7 +50,7 @@ const ARP_ROWS: readonly (readonly [Member, SetTarget])[] = [
 ];
 
 /** What the checks find out for the edits. */
-interface Found {
+export interface Found {
   /** 0 = nothing above L2 changes, else 1 + index into {@link FAMILIES}. */
   readonly family: VReg;
   /** Tags to pop, and to push. */
@@ -407,7 +407,7 @@ const XDP_REDIRECT_FAILED = 1; // XDP_DROP: verdict of redirect_map when the por
  * @param count - emits the counting of a packet that has come through
  * @param useDevmap - whether the object has a devmap with all ports; else the interface index is used as it is
  */
-export const emitCommit = (d: Direct, count: () => void, useDevmap: boolean): void => {
+export const emitCommit = (d: Direct, count: (found: Found) => void, useDevmap: boolean): void => {
   const { b } = d;
   b.origin = { text: "rewriting and output" };
   const w: Rewrite = {
@@ -433,7 +433,7 @@ export const emitCommit = (d: Direct, count: () => void, useDevmap: boolean): vo
   if (d.baseTags !== undefined) checkTags(d, d.baseTags, found.pops!, found.pushes!);
   if (l3) checkL3(d, w, found.family, proto);
   w.proto = proto;
-  count();
+  count(found);
   applyL2(d, w);
   if (l3) applyL3(d, w, found.family);
   if (d.baseTags !== undefined) applyTags(d, w, found.pops!, found.pushes!);

@@ -7,7 +7,7 @@
 // Nothing of the packet is changed before all of it is decided: what goes to user space goes as it came.
 
 import type { MapSpec, ObjectSpec, ProgramSpec } from "ebpf-assembler";
-import { OVS_PACKET_CMD } from "../datapath/abi.js";
+import { CONTROL, MAPS, OVS_PACKET_CMD } from "../datapath/abi.js";
 import { buildStub, countedBytes, datapathMaps, pullHeaders } from "../datapath/compile.js";
 import { be16, type Emit } from "../datapath/emit.js";
 import { emitParser } from "../datapath/parse.js";
@@ -17,18 +17,19 @@ import { costOf, VERIFIER_LIMITS } from "../emit/bpf/cost.js";
 import { emitProgram } from "../emit/bpf/emit.js";
 import { FrameError } from "../emit/bpf/frame.js";
 import { IrBuilder } from "../ir/builder.js";
-import type { BlockId, Hook, Program } from "../ir/types.js";
+import type { BlockId, Hook, Program, VReg } from "../ir/types.js";
 import { ethernet, NW_FRAG } from "../packet/headers.js";
 import { runPasses } from "../passes/index.js";
-import type { Switch } from "../pipeline/switch.js";
+import { Switch } from "../pipeline/switch.js";
 import type { Member } from "../openflow/flow.js";
 import { TARGETS } from "../targets/index.js";
-import { MARKER_TYPE, STATS, UNHANDLED } from "./abi.js";
+import { directProgramOf, FALLBACK_SLOT, MARKER_TYPE, PORT_STATS, STATS, UNHANDLED } from "./abi.js";
 import { analyse, DirectRefusal, strictRefusal, type Analysis } from "./analyse.js";
-import { emitCommit, needsOf } from "./commit.js";
+import { emitCommit, needsOf, type Found } from "./commit.js";
 import { element, fieldOf, guess, hiddenZero, type Direct } from "./emit.js";
 import { MAX_STAGES, Pipeline } from "./pipeline.js";
 import { TAG_MEMBERS } from "./state.js";
+import { tablesOf, type Tables } from "./tables.js";
 
 /** Further outputs of one packet at TC. */
 const MAX_FURTHER_OUTPUTS = 7;
@@ -36,12 +37,25 @@ const MAX_FURTHER_OUTPUTS = 7;
 export interface DirectOptions {
   /** Interface index of an OpenFlow port; default the same number. */
   readonly ifindexOf?: (port: number) => number;
-  /**
-   * Whether user space takes what the program cannot do. Without, such rules are refused, and a packet too odd for the
-   * program is counted and dropped. Default false.
-   */
-  readonly upcalls?: boolean;
+  /** Who takes what the program cannot do. Default nobody. */
+  readonly behind?: Behind;
+  /** What becomes of packets that nobody takes, besides being counted. Default drop. */
+  readonly unhandled?: "drop" | "pass";
+  /** Interface indices below this have counters and can be redirected to; as in the plan of the megaflow program. */
+  readonly portSlots?: number;
+  /** Whether every rule must be direct, else the tables are refused; default when nobody is behind the program. */
+  readonly isStrict?: boolean;
 }
+
+/**
+ * Who takes what a program cannot do:
+ *
+ * - `nobody`: such packets are counted, and dropped or passed on to the host;
+ * - `user-space`: they go there, as they came;
+ * - `megaflows`: the program is `direct_HOOK` and stands before a megaflow program, which gets them as they came; it is that
+ *   program that hands to user space what it misses.
+ */
+export type Behind = "nobody" | "user-space" | "megaflows";
 
 /** A compiled pipeline. */
 export interface DirectProgram {
@@ -69,13 +83,51 @@ const emitCounts = (d: Direct, analysis: Analysis): void => {
   }
 };
 
+/** Interface indices of a plan that says nothing of them. */
+const DEFAULT_PORT_SLOTS = 4096;
+
+/** Adds the packet to a pair of counters of an interface, which the verifier is told is one of them. */
+const countAt = (d: Direct, portSlots: number, ifindex: VReg, pair: "rx" | "tx", bytes: VReg): void => {
+  const { b } = d;
+  const beyond = b.block("no_counters");
+  const known = guess(d, ifindex);
+  b.unless("ge", known, portSlots, beyond);
+  const counters = element(b, PORT_STATS.map, 0, known, PORT_STATS.size);
+  b.atomicAdd("u64", counters, PORT_STATS[pair], b.value("one", 1));
+  b.atomicAdd("u64", counters, PORT_STATS[pair] + 8, bytes);
+  b.jump(beyond);
+  b.place(beyond);
+};
+
+/** Counts a packet where it came in and, when it leaves, where it goes; tags that change on the way change its length. */
+const emitPortCounts = (d: Direct, portSlots: number, found: Found | undefined): void => {
+  const { b } = d;
+  countAt(d, portSlots, d.ifindex, "rx", d.bytes);
+  if (found === undefined) return;
+  const { pops, pushes } = found;
+  const bytes =
+    pops === undefined || pushes === undefined
+      ? d.bytes
+      : b.alu("add", d.bytes, b.alu("lsh", b.alu("sub", pushes, pops, "tags"), 2, "tags"), "bytes");
+  countAt(d, portSlots, d.out, "tx", bytes);
+  if (d.more === undefined) return;
+  const all = b.block("outputs_counted");
+  for (let i = 0; i < d.more.slot.size / 4; i++) {
+    b.unless("le", guess(d, d.more.n), i, all);
+    countAt(d, portSlots, b.load("u32", d.more.slot, 4 * i, "ifindex"), "tx", bytes);
+  }
+  b.jump(all);
+  b.place(all);
+};
+
 const buildProgram = (
   analysis: Analysis,
   hook: Hook,
-  { ifindexOf = identity, upcalls = false }: DirectOptions,
+  { ifindexOf = identity, behind = "nobody", unhandled = "drop", portSlots = DEFAULT_PORT_SLOTS }: DirectOptions,
   stages: number,
 ): { program: Program; maps: readonly MapSpec[]; pipeline: Pipeline } => {
-  const b = new IrBuilder(`main_${hook}`, hook);
+  const isBacked = behind !== "nobody";
+  const b = new IrBuilder(behind === "megaflows" ? directProgramOf(hook) : `main_${hook}`, hook);
   const slow = b.block("slow");
   const drop = b.block("drop");
   const e: Emit = {
@@ -109,7 +161,7 @@ const buildProgram = (
         : undefined,
     baseTags: tagged ? b.slot("base_tags", 8) : undefined,
     cells: { slots: [], n: 0 },
-    passed: upcalls ? [] : undefined,
+    passed: isBacked ? [] : undefined,
     written,
     maps: [],
     finish: b.block("finish"),
@@ -120,7 +172,9 @@ const buildProgram = (
   b.place(begin);
   b.origin = { text: "packet parser" };
   if (hook === "tc") pullHeaders(d);
-  if (upcalls) markersUp(d);
+  if (behind === "user-space") markersUp(d);
+  if (behind === "megaflows")
+    b.unless("eq", b.load("u32", b.mapValue(MAPS.control, CONTROL.direct), 0, "on"), 0, d.slow);
   emitParser(d);
   if (d.baseTags !== undefined)
     b.store("u64", d.baseTags, 0, b.load("u64", d.key, fieldOf(d, "vlan0_tpid").off, "tags"));
@@ -132,16 +186,21 @@ const buildProgram = (
   pipeline.emitActionSet();
   const leave = b.block("leave");
   b.unless("ne", guess(d, d.out), 0, leave);
-  emitCounts(d, analysis);
+  const count = (found?: Found): void => {
+    emitCounts(d, analysis);
+    if (behind === "megaflows") emitPortCounts(d, portSlots, found);
+  };
+  count();
   b.jump(drop);
   b.place(leave);
-  emitCommit(d, () => emitCounts(d, analysis), upcalls && hook === "xdp");
+  emitCommit(d, count, isBacked && hook === "xdp");
   b.place(slow);
   b.origin = { text: "what the program cannot handle" };
-  if (upcalls) emitUpcall(b, b.value("cmd", OVS_PACKET_CMD.ACTION), e.ifindex, e.len, drop);
+  if (behind === "user-space") emitUpcall(b, b.value("cmd", OVS_PACKET_CMD.ACTION), e.ifindex, e.len, drop);
+  else if (behind === "megaflows") b.tailCall(MAPS.progs[hook], FALLBACK_SLOT, drop);
   else {
     b.atomicAdd("u64", b.mapValue(UNHANDLED.map, 0), 0, b.value("one", 1));
-    b.jump(drop);
+    b.ret(TARGETS[hook].verdicts[unhandled]);
   }
   b.place(prepare);
   // Known only now: how many cells there are.
@@ -207,7 +266,13 @@ const hideFragmentPorts = (d: Direct, { rules }: Analysis): void => {
   b.place(whole);
 };
 
-const maps = (analysis: Analysis, tables: readonly MapSpec[], upcalls: boolean): readonly MapSpec[] => {
+const maps = (
+  analysis: Analysis,
+  tables: readonly MapSpec[],
+  hook: Hook,
+  behind: Behind,
+  portSlots = DEFAULT_PORT_SLOTS,
+): readonly MapSpec[] => {
   const stats: MapSpec = {
     name: STATS.map,
     type: "array",
@@ -216,8 +281,13 @@ const maps = (analysis: Analysis, tables: readonly MapSpec[], upcalls: boolean):
     maxEntries: 1,
     flags: 1 << 10,
   };
-  if (!upcalls) return [stats, { ...stats, name: UNHANDLED.map, valueSize: UNHANDLED.size }, ...tables];
-  const fixed = datapathMaps(plan({ key: analysis.layout })).filter(({ name }) => !name.startsWith("mf_"));
+  if (behind === "nobody") return [stats, { ...stats, name: UNHANDLED.map, valueSize: UNHANDLED.size }, ...tables];
+  const fixed = datapathMaps(plan({ key: analysis.layout, portSlots })).filter(({ name }) => !name.startsWith("mf_"));
+  if (behind === "megaflows") {
+    const shared: readonly string[] = [MAPS.progs[hook], MAPS.control, ...(hook === "xdp" ? [MAPS.ports] : [])];
+    const ports: MapSpec = { ...stats, name: PORT_STATS.map, valueSize: PORT_STATS.size * portSlots };
+    return [...fixed.filter(({ name }) => shared.includes(name)), stats, ports, ...tables];
+  }
   return [...fixed, stats, ...tables];
 };
 
@@ -254,32 +324,53 @@ const largestTable = ({ lines, code }: ProgramSpec, pipeline: Pipeline): number 
   return [...sizes].reduce((largest, entry) => (entry[1] > largest[1] ? entry : largest), [0, 0])[0];
 };
 
-/**
- * Compiles the tables of `sw` into a direct program `main_HOOK`; with user space behind it also `stub_HOOK`, and the maps that
- * both share with the megaflow datapath.
- *
- * @throws {@link DirectRefusal} naming table, rule and reason
- */
-export const compileDirect = (sw: Switch, hook: Hook, options: DirectOptions = {}): DirectProgram => {
-  const { upcalls = false, ifindexOf = identity } = options;
-  const analysis = analyse(sw, ifindexOf);
-  if (!upcalls) {
-    for (const table of analysis.tables.values())
-      for (const rule of table.rules) {
-        const why = strictRefusal(hook, rule);
-        if (why !== undefined) throw new DirectRefusal(table.id, why, rule.from);
-      }
-  }
-  // With user space behind it a program may also be smaller than the tables want.
+/** Makes the programs of tables that were analysed. @throws {@link DirectRefusal} naming the table that is too much */
+const compileAnalysed = (analysis: Analysis, hook: Hook, options: DirectOptions): DirectProgram => {
+  const { behind = "nobody", portSlots } = options;
+  const isBacked = behind !== "nobody";
+  // With somebody behind it a program may also be smaller than the tables want.
   for (let stages = MAX_STAGES; ; stages >>>= 1) {
     const { program, maps: tables, pipeline } = buildProgram(analysis, hook, options, stages);
     const ir = runPasses(program);
     const main = emitMain(ir, hook, analysis);
     const why = beyondVerifier(main);
     if (why === undefined) {
-      const programs = upcalls ? [emitProgram(buildStub(hook), TARGETS[hook]), main] : [main];
-      return { analysis, ir, object: { license: "GPL", maps: maps(analysis, tables, upcalls), programs } };
+      const programs = behind === "user-space" ? [emitProgram(buildStub(hook), TARGETS[hook]), main] : [main];
+      return {
+        analysis,
+        ir,
+        object: { license: "GPL", maps: maps(analysis, tables, hook, behind, portSlots), programs },
+      };
     }
-    if (!upcalls || stages === 1) throw new DirectRefusal(largestTable(main, pipeline), why);
+    if (!isBacked || stages === 1) throw new DirectRefusal(largestTable(main, pipeline), why);
+  }
+};
+
+/**
+ * Compiles tables into a direct program: `main_HOOK`, or {@link directProgramOf} before a megaflow program; with user space
+ * behind it also `stub_HOOK`; and the maps that both share with the megaflow datapath. Unless it must be strict, tables and rules
+ * that it cannot carry are left to whoever is behind it, and so are those that would make it too large.
+ *
+ * @throws {@link DirectRefusal} naming table, rule and reason
+ */
+export const compileDirect = (of: Switch | Tables, hook: Hook, options: DirectOptions = {}): DirectProgram => {
+  const { behind = "nobody", ifindexOf = identity, isStrict = behind === "nobody" } = options;
+  const tables = of instanceof Switch ? tablesOf(of) : of;
+  const without = new Map<number, string>();
+  for (;;) {
+    const analysis = analyse(tables, { ifindexOf, isStrict, without });
+    if (isStrict) {
+      for (const table of analysis.tables.values())
+        for (const rule of table.rules) {
+          const why = strictRefusal(hook, rule);
+          if (why !== undefined) throw new DirectRefusal(table.id, why, rule.from);
+        }
+    }
+    try {
+      return compileAnalysed(analysis, hook, options);
+    } catch (error) {
+      if (isStrict || !(error instanceof DirectRefusal) || error.table === 0) throw error;
+      without.set(error.table, error.why);
+    }
   }
 };

@@ -1,8 +1,9 @@
 // Direct mode: OpenFlow tables as code and data of one program.
 
-export { MARKER_TYPE, STATS, UNHANDLED } from "./abi.js";
+export { directProgramOf, FALLBACK_SLOT, MARKER_TYPE, PORT_STATS, STATS, UNHANDLED } from "./abi.js";
 export { analyse, DirectRefusal, strictRefusal, type Analysis, type DirectRule, type DirectTable } from "./analyse.js";
-export { compileDirect, type DirectOptions, type DirectProgram } from "./compile.js";
-export { readCounts, type Counting, type Counts } from "./counts.js";
+export { compileDirect, type Behind, type DirectOptions, type DirectProgram } from "./compile.js";
+export { CountReader, creditCounts, ledgerOf, readCounts, type Counting, type Counts, type Ledger } from "./counts.js";
 export { type Part } from "./parts.js";
 export { directReport, formatDirectReport, type DirectReport } from "./report.js";
+export { plainTables, tablesOf, type PlainRule, type SwitchTables, type Tables } from "./tables.js";

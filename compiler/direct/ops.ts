@@ -10,11 +10,16 @@ import { VLAN_PRESENT } from "../openflow/numbers.js";
 import { PORT, type Action, type ActionKind, type Match, type Subfield } from "../openflow/types.js";
 import { ETH_TYPE, NW_FRAG } from "../packet/headers.js";
 import { orderActionSet } from "../pipeline/action-set.js";
-import type { GroupEntry } from "../pipeline/group-table.js";
-import type { Switch } from "../pipeline/switch.js";
+import type { PlainGroup, Tables } from "./tables.js";
 
 /** Alternatives, of which one must hold whole for an operation to have any effect; `[[]]` always holds. */
 export type Needs = readonly (readonly Constraint[])[];
+
+/** A group that is passed: all of its buckets, or the one with this index. */
+export interface GroupUse {
+  readonly group: number;
+  readonly bucket: number | undefined;
+}
 
 /** Bits of one member, counted from its most significant bit. */
 export interface Bits {
@@ -158,7 +163,8 @@ const WRITABLE: ReadonlySet<Member> = new Set<Member>([
 /** Whether a member begins as zero for every packet and is nobody's but the tables'. */
 export const isRegister = (member: Member): boolean => member === "metadata" || /^reg\d+$/.test(member);
 
-const slow = (why: string): readonly Op[] => [{ op: "slow", why }];
+/** What only user space can do, for a reason. */
+export const slow = (why: string): readonly Op[] => [{ op: "slow", why }];
 
 /** Fields that are part of a neighbour discovery message lie behind options. */
 const unwritable = (field: FieldName): string | undefined => {
@@ -220,11 +226,13 @@ const moveOp = (src: Subfield, dst: Subfield, match: Match | undefined): readonl
 
 /** The context of lowering: what the actions belong to. */
 interface Lowering {
-  readonly sw: Switch;
+  readonly tables: Tables;
   /** Of the rule: what is known of the packet. Absent in buckets. */
   readonly match: Match | undefined;
   /** Table of the rule: where a resubmit without one goes. */
   readonly table: number;
+  /** Gets the groups that are passed. */
+  readonly groups: GroupUse[];
 }
 
 type Handlers = {
@@ -232,12 +240,12 @@ type Handlers = {
 };
 
 /** An output to a port that the switch has and that sends. */
-const toPort = (sw: Switch, port: number): readonly Op[] => {
-  const found = sw.port(port);
+const toPort = ({ ports }: Tables, port: number): readonly Op[] => {
+  const found = ports.get(port);
   return found === undefined || found.config.noForward ? [] : [{ op: "output", port }];
 };
 
-const output = ({ sw }: Lowering, port: number): readonly Op[] => {
+const output = ({ tables }: Lowering, port: number): readonly Op[] => {
   switch (port) {
     case PORT.IN_PORT:
       return [{ op: "output_in_port" }];
@@ -245,7 +253,9 @@ const output = ({ sw }: Lowering, port: number): readonly Op[] => {
       return [];
     case PORT.FLOOD:
     case PORT.ALL:
-      return sw.ports.flatMap((p) => (port === PORT.FLOOD && p.config.noFlood ? [] : toPort(sw, p.number)));
+      return [...tables.ports.values()].flatMap((p) =>
+        port === PORT.FLOOD && p.config.noFlood ? [] : toPort(tables, p.number),
+      );
     case PORT.NORMAL:
       return slow("NORMAL: user space learns addresses");
     case PORT.TABLE:
@@ -253,11 +263,11 @@ const output = ({ sw }: Lowering, port: number): readonly Op[] => {
     case PORT.CONTROLLER:
       return slow("copy to the controller: user space sends it");
     default:
-      return toPort(sw, port);
+      return toPort(tables, port);
   }
 };
 
-const writeActions = ({ sw }: Lowering, actions: readonly Action[]): readonly Op[] => {
+const writeActions = ({ tables }: Lowering, actions: readonly Action[]): readonly Op[] => {
   const ops: Op[] = [];
   for (const action of actions) {
     if (action.kind !== "output") return slow(`write_actions with ${action.kind}`);
@@ -265,7 +275,7 @@ const writeActions = ({ sw }: Lowering, actions: readonly Action[]): readonly Op
     if (port === PORT.IN_PORT) ops.push({ op: "write_output", port: "in_port" });
     else if (port >= 0xffffff00 && port !== PORT.LOCAL) return slow("write_actions with output to a reserved port");
     else {
-      const found = sw.port(port);
+      const found = tables.ports.get(port);
       ops.push({ op: "write_output", port: found === undefined || found.config.noForward ? undefined : port });
     }
   }
@@ -273,7 +283,7 @@ const writeActions = ({ sw }: Lowering, actions: readonly Action[]): readonly Op
 };
 
 /** Buckets of a group that all are carried out, when that does not depend on the packet or on what ports are up. */
-const bucketsOf = ({ group, buckets }: GroupEntry): GroupEntry["buckets"] | undefined => {
+const bucketsOf = ({ group, buckets }: PlainGroup): PlainGroup["buckets"] | undefined => {
   if (group.type === "all" || group.type === "indirect") return buckets;
   const [first, ...more] = buckets;
   if (first === undefined) return buckets;
@@ -291,11 +301,13 @@ const HANDLERS: Handlers = {
   output: (l, { port }) => output(l, port),
   controller: () => slow("copy to the controller: user space sends it"),
   group: (l, { group }) => {
-    const entry = l.sw.group(group);
+    const entry = l.tables.groups.get(group);
     if (entry === undefined) return slow(`group ${group}, which is not there`);
     const buckets = bucketsOf(entry);
     if (buckets === undefined) return slow(`group ${group}: its bucket depends on the packet or on ports that are up`);
     const lists = buckets.map(({ bucket }) => lowerList({ ...l, match: undefined }, orderActionSet(bucket.actions)));
+    const isWhole = entry.group.type === "all" || entry.group.type === "indirect";
+    if (isWhole || buckets.length > 0) l.groups.push({ group, bucket: isWhole ? undefined : 0 });
     if (lists.every(isPlainBucket)) return lists.flat();
     if (lists.length > 1) return slow(`group ${group}: buckets with different edits`);
     return [...lists[0]!, { op: "end_copy" }];
@@ -361,10 +373,19 @@ const lowerList = (l: Lowering, actions: readonly Action[]): readonly Op[] => {
   return ops;
 };
 
+/** A rule's actions, lowered. */
+export interface Lowered {
+  readonly ops: readonly Op[];
+  /** Groups that each packet of the rule passes, once for each time. */
+  readonly groups: readonly GroupUse[];
+}
+
 /**
  * The operations of a rule's actions. A list that has a `slow` one is that alone: user space carries all of it out.
  */
-export const lower = (sw: Switch, table: number, match: Match, actions: readonly Action[]): readonly Op[] => {
-  const ops = lowerList({ sw, match, table }, actions);
-  return ops.find(({ op }) => op === "slow") === undefined ? ops : ops.filter(({ op }) => op === "slow").slice(0, 1);
+export const lower = (tables: Tables, table: number, match: Match, actions: readonly Action[]): Lowered => {
+  const groups: GroupUse[] = [];
+  const ops = lowerList({ tables, match, table, groups }, actions);
+  const isSlow = ops.some(({ op }) => op === "slow");
+  return isSlow ? { ops: ops.filter(({ op }) => op === "slow").slice(0, 1), groups: [] } : { ops, groups };
 };

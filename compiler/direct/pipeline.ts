@@ -310,6 +310,10 @@ export class Pipeline {
     }
     b.place(miss);
     this.#originate(table.id, { text: `miss of table ${table.id}` });
+    if (this.analysis.missesAreSlow) {
+      b.jump(d.slow);
+      return;
+    }
     this.#restoreInPort();
     const counter = this.analysis.counts.misses.get(table.id);
     if (counter !== undefined) this.#add(instance, counter);

@@ -2,7 +2,7 @@
 
 import type { ObjectSpec } from "ebpf-assembler";
 import type { Hook } from "../ir/types.js";
-import type { DirectTable } from "./analyse.js";
+import type { Analysis, DirectTable } from "./analyse.js";
 import { derivedRules } from "./counts.js";
 import type { DirectProgram } from "./compile.js";
 import type { Part } from "./parts.js";
@@ -17,6 +17,8 @@ export interface DirectReport {
     readonly template: string;
     readonly why: string;
   }[];
+  /** Rules whose packets are not the program's, with the reason; those of tables that it has no part of are not among them. */
+  readonly fallbacks: readonly { readonly table: number; readonly rule: string; readonly why: string }[];
   readonly key: { readonly bytes: number; readonly members: readonly string[] };
   /** Rules whose counters are not in the map, but the sum of others. */
   readonly counters: ReturnType<typeof derivedRules>;
@@ -38,23 +40,50 @@ const tableFacts = ({ id, rules, parts }: DirectTable): DirectReport["tables"][n
   why: parts.map((part) => WHY[part.kind](part)).join("; ") || "no rules",
 });
 
+const fallbacksOf = ({ tables }: Analysis): DirectReport["fallbacks"] =>
+  [...tables.values()].flatMap(({ id, rules }) =>
+    rules.flatMap(({ slow, from }) => (slow === undefined ? [] : [{ table: id, rule: from.text, why: slow }])),
+  );
+
 /** The facts of one compile. */
-export const directReport = (hook: Hook, { analysis }: DirectProgram, object: ObjectSpec): DirectReport => ({
-  hook,
-  mode: "direct",
-  why: "every rule of every table is code or data of the program: no cache, no upcall",
-  tables: [...analysis.tables.values()].map(tableFacts),
-  key: { bytes: analysis.layout.size, members: analysis.layout.fields.map(({ member }) => member) },
-  counters: derivedRules(analysis),
-  programs: object.programs.map(({ name, code }) => ({ name, instructions: code.length / 8 })),
-  maps: object.maps.map(({ name, type, valueSize }) => ({ name, type, valueBytes: valueSize })),
-});
+export const directReport = (hook: Hook, { analysis }: DirectProgram, object: ObjectSpec): DirectReport => {
+  const fallbacks = fallbacksOf(analysis);
+  return {
+    hook,
+    mode: "direct",
+    why:
+      fallbacks.length === 0
+        ? "every rule of every table is code or data of the program: no cache, no upcall"
+        : `all but ${fallbacks.length} of ${analysis.rules.length} rules are code or data of the program`,
+    tables: [...analysis.tables.values()].map(tableFacts),
+    fallbacks,
+    key: { bytes: analysis.layout.size, members: analysis.layout.fields.map(({ member }) => member) },
+    counters: derivedRules(analysis),
+    programs: object.programs.map(({ name, code }) => ({ name, instructions: code.length / 8 })),
+    maps: object.maps.map(({ name, type, valueSize }) => ({ name, type, valueBytes: valueSize })),
+  };
+};
+
+/** Fallbacks of one table and reason, as a line. */
+const fallbackLines = (fallbacks: DirectReport["fallbacks"]): readonly string[] => {
+  const groups = new Map<string, { readonly table: number; readonly why: string; readonly rule: string; n: number }>();
+  for (const one of fallbacks) {
+    const known = groups.get(`${one.table} ${one.why}`);
+    if (known === undefined) groups.set(`${one.table} ${one.why}`, { ...one, n: 1 });
+    else known.n++;
+  }
+  return [...groups.values()].map(
+    ({ table, why, rule, n }) =>
+      `table ${table}: ${n === 1 ? "a rule falls" : `${n} rules fall`} back: ${why}${n === 1 ? "" : ", first"}: ${rule}`,
+  );
+};
 
 /** {@link DirectReport} in words. */
 export const formatDirectReport = (r: DirectReport): string =>
   [
     `${r.hook}, ${r.mode} mode: ${r.why}`,
     ...r.tables.map((t) => `table ${t.table}: ${t.rules} rules, ${t.template}: ${t.why}`),
+    ...fallbackLines(r.fallbacks),
     `flow in hand: ${r.key.bytes} bytes: ${r.key.members.join(" ")}`,
     ...r.counters.map(
       ({ number, sumOf: { first, n, miss } }) =>

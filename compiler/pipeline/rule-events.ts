@@ -12,19 +12,36 @@ export type RuleEvent =
   | { readonly kind: "modified"; readonly rule: Rule; readonly old: Rule }
   | { readonly kind: "removed"; readonly rule: Rule; readonly reason: RemovalReason };
 
-/** Tells one listener, of what happens in a transaction at its end. */
+/** What changes in a switch. */
+export type SwitchChange = RuleEvent | "ports" | "groups" | "meters" | "controllers";
+
+/** Tells one listener of rules, of what happens in a transaction at its end; and before it one of all that changes. */
 export class RuleEvents {
   #listener: ((event: RuleEvent) => void) | undefined;
+  #follower: ((change: SwitchChange) => void) | undefined;
   #held: RuleEvent[] | undefined;
 
   listen(listener: ((event: RuleEvent) => void) | undefined): void {
     this.#listener = listener;
   }
 
+  follow(follower: ((change: SwitchChange) => void) | undefined): void {
+    this.#follower = follower;
+  }
+
   tell(event: RuleEvent): void {
-    if (this.#listener === undefined || event.rule.hidden) return;
-    if (this.#held === undefined) this.#listener(event);
-    else this.#held.push(event);
+    if (event.rule.hidden) return;
+    if (this.#held !== undefined) {
+      this.#held.push(event);
+      return;
+    }
+    this.#follower?.(event);
+    this.#listener?.(event);
+  }
+
+  /** Something else than a rule has changed, or may have. */
+  changed(what: Exclude<SwitchChange, RuleEvent>): void {
+    this.#follower?.(what);
   }
 
   /** Nothing has happened for good until {@link release} or {@link forget}. */

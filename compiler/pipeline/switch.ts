@@ -11,7 +11,7 @@ import { MeterTable, type MeterEntry } from "./meter-table.js";
 import type { Hop } from "../packet/tunnel.js";
 import { TunnelPorts } from "./tunnel/ports.js";
 import { Ports, type Port, type PortChange } from "./ports.js";
-import { RuleEvents, type RemovalReason, type RuleEvent } from "./rule-events.js";
+import { RuleEvents, type RemovalReason, type RuleEvent, type SwitchChange } from "./rule-events.js";
 import { visitActions } from "./rule-index.js";
 import { FlowModError, RuleJournal, ruleOf, Table, type Rule, type RuleChange, type RuleFilter } from "./table.js";
 
@@ -111,9 +111,9 @@ export class Switch {
 
   /** Adds a port, or changes the one with its number. */
   setPort(change: PortChange): Port {
-    this.#changes++;
     const port = this.#ports.set(change);
     if (port.tunnel !== undefined) this.tunnels.set(port.number, port.tunnel);
+    this.#changed("ports");
     return port;
   }
 
@@ -122,7 +122,7 @@ export class Switch {
     if (!this.#ports.delete(number)) return;
     this.tunnels.delete(number);
     this.macs.flush(number);
-    this.#changes++;
+    this.#changed("ports");
   }
 
   port(number: number): Port | undefined {
@@ -139,6 +139,19 @@ export class Switch {
   /** Has `onRule` told about what happens to rules, when it has happened for good. */
   observe(onRule: ((event: RuleEvent) => void) | undefined): void {
     this.#events.listen(onRule);
+  }
+
+  /**
+   * Has `onChange` told about every change that can alter a translation, learned addresses aside: of a rule, when it has
+   * happened for good, those of a transaction in a row; or of what is named.
+   */
+  follow(onChange: ((change: SwitchChange) => void) | undefined): void {
+    this.#events.follow(onChange);
+  }
+
+  #changed(what: Exclude<SwitchChange, RuleEvent>): void {
+    this.#changes++;
+    this.#events.changed(what);
   }
 
   /** @throws {@link FlowModError} for a table that cannot be */
@@ -348,7 +361,7 @@ export class Switch {
     if (old === undefined) return [];
     old.removed = true;
     this.#groups.delete(id);
-    this.#changes++;
+    this.#changed("groups");
     const rules = this.rulesWithGroup(id);
     for (const rule of rules) this.#remove(rule, "group_delete");
     return rules;
@@ -356,7 +369,7 @@ export class Switch {
 
   #putGroup(entry: GroupEntry): GroupEntry {
     this.#groups.set(entry.group.id, entry);
-    this.#changes++;
+    this.#changed("groups");
     return entry;
   }
 
@@ -403,7 +416,7 @@ export class Switch {
       entry.removed = false;
       this.#groups.set(id, entry);
     }
-    this.#changes++;
+    this.#changed("groups");
   }
 
   // Meters
@@ -416,21 +429,21 @@ export class Switch {
   /** @throws {@link MeterModError} `meter_exists`, `out_of_meters` */
   addMeter(meter: Meter, nowMs: number): MeterEntry {
     const entry = this.#meters.add(meter, nowMs);
-    this.#changes++;
+    this.#changed("meters");
     return entry;
   }
 
   /** @throws {@link MeterModError} `unknown_meter` */
   modifyMeter(meter: Meter, nowMs: number): MeterEntry {
     const entry = this.#meters.modify(meter, nowMs);
-    this.#changes++;
+    this.#changed("meters");
     return entry;
   }
 
   /** Deletes a meter, and as OVS does the rules that use it. Returns those. */
   deleteMeter(id: number): Rule[] {
     if (!this.#meters.delete(id)) return [];
-    this.#changes++;
+    this.#changed("meters");
     const rules = this.rulesWithMeter(id);
     for (const rule of rules) this.#remove(rule, "meter_delete");
     return rules;
@@ -451,13 +464,13 @@ export class Switch {
   setMissesToController(wanted: boolean): void {
     if (wanted === this.#missesToController) return;
     this.#missesToController = wanted;
-    this.#changes++;
+    this.#changed("controllers");
   }
 
   setController(connected: boolean): void {
     if (connected === this.#hasController) return;
     this.#hasController = connected;
-    this.#changes++;
+    this.#changed("controllers");
   }
 
   /** Tunnel options mean nothing to a switch without a table that maps them, and there is no such table. */

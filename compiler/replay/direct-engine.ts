@@ -5,8 +5,9 @@
 import { type ObjectSpec } from "ebpf-assembler";
 import { UPCALL } from "../datapath/abi.js";
 import { STATS } from "../direct/abi.js";
-import { readCounts } from "../direct/counts.js";
+import { CountReader, creditCounts } from "../direct/counts.js";
 import { compileDirect, type DirectProgram } from "../direct/compile.js";
+import { tablesOf, type SwitchTables } from "../direct/tables.js";
 import type { Hook } from "../ir/types.js";
 import { newFlow } from "../openflow/flow.js";
 import type { Sink } from "../packet/execute.js";
@@ -38,8 +39,10 @@ export class DirectEngine implements Disposable {
   readonly #ifindexOf: (port: number) => number;
   readonly #portOf: (ifindex: number) => number;
   readonly #compile: NonNullable<DirectEngineOptions["compile"]>;
+  #tables: SwitchTables;
   #made: DirectProgram;
   #backend: Backend;
+  #counts: CountReader;
   #version: number;
 
   /** @throws {@link DirectRefusal} for tables that cannot be direct */
@@ -52,10 +55,13 @@ export class DirectEngine implements Disposable {
     this.#runner = new Runner(sw);
     this.#ifindexOf = options.ifindexOf ?? identity;
     this.#portOf = options.portOf ?? identity;
-    this.#compile = options.compile ?? ((of, at, ifindexOf) => compileDirect(of, at, { upcalls: true, ifindexOf }));
+    this.#compile =
+      options.compile ?? ((of, at, ifindexOf) => compileDirect(of, at, { behind: "user-space", ifindexOf }));
     this.#version = changesOf(sw);
+    this.#tables = tablesOf(sw);
     this.#made = this.#compile(sw, hook, this.#ifindexOf);
     this.#backend = load(this.#made.object, hook);
+    this.#counts = new CountReader(this.#made.analysis, this.#backend.memory(STATS.map));
   }
 
   get program(): ObjectSpec {
@@ -64,22 +70,17 @@ export class DirectEngine implements Disposable {
 
   /** Reads what the program has counted since, and credits it. */
   settle(nowMs: number): void {
-    const { analysis } = this.#made;
-    const memory = new Uint8Array(this.#backend.memory(STATS.map));
-    const counts = readCounts(analysis, memory);
-    analysis.rules.forEach(({ rule }, i) => {
-      const { packets, bytes } = counts[i]!;
-      if (packets > 0) creditTranslation({ rules: [rule], groups: [] }, packets, bytes, nowMs);
-    });
-    memory.fill(0, 0, STATS.size * analysis.counts.nCounters);
+    creditCounts(this.#made.analysis, this.#counts.read(), this.#tables, nowMs);
   }
 
   #rebuild(nowMs: number): void {
     this.settle(nowMs);
     const old = this.#backend;
     this.#version = changesOf(this.sw);
+    this.#tables = tablesOf(this.sw);
     this.#made = this.#compile(this.sw, this.hook, this.#ifindexOf);
     this.#backend = this.load(this.#made.object, this.hook);
+    this.#counts = new CountReader(this.#made.analysis, this.#backend.memory(STATS.map));
     old[Symbol.dispose]();
   }
 

@@ -20,6 +20,7 @@ import {
 } from "#compiler";
 import type { Bridge } from "../bridge.js";
 import {
+  formatDirect,
   formatDpif,
   formatFdb,
   formatMegaflows,
@@ -120,6 +121,7 @@ export const controlCommands = (target: ControlTarget): readonly Command[] => {
       },
     },
     { name: "ofxdp/stats", usage: "", args: [0, 0], run: shown(() => json(bridge.stats)) },
+    { name: "ofxdp/show-direct", usage: "", args: [0, 0], run: shown(() => formatDirect(bridge)) },
     { name: "ofxdp/dump-megaflows", usage: "", args: [0, 0], run: shown(() => json(reportMegaflows(bridge))) },
     {
       name: "ofxdp/add-flows",

@@ -1,8 +1,9 @@
 // What a running switch shows of itself, as text in the words of OVS and as plain data for JSON.
 
 import {
-  formatMatch,
   formatActions,
+  formatDirectReport,
+  formatMatch,
   formatMeter,
   formatOdpActions,
   formatOdpFlow,
@@ -109,6 +110,19 @@ const us = (ns: number): string => `${(ns / 1000).toFixed(0)}us`;
 const storageText = ({ storage, table }: CacheStats): string => {
   if (storage === "hash") return "kernel hash maps";
   return table === undefined ? "megaflow table" : `megaflow table (slots ${table.slots}) (taken ${table.taken})`;
+};
+
+/** What direct mode does: whether it is on, and per hook what is direct and what falls to the megaflows. */
+export const formatDirect = ({ front }: Bridge): string => {
+  if (front === undefined) return "direct mode: never (--mode megaflow)\n";
+  const { isOn, refused, builds, interruptions, lastBuildMs, packets } = front.stats;
+  const state = isOn ? "on" : refused === undefined ? "off: programs are being built" : `off: ${refused}`;
+  return [
+    `direct mode: ${state}\n`,
+    `programs: ${builds} (last built in ${lastBuildMs.toFixed(0)}ms), interrupted ${interruptions} times\n`,
+    `packets: ${packets}\n`,
+    ...front.reports.map(formatDirectReport),
+  ].join("");
 };
 
 /** After `ovs-appctl upcall/show`. */

@@ -2,10 +2,10 @@
 // switch has it done by a thread of its own (build-worker.ts). Descriptors belong to the process, whichever thread opened
 // them; what goes between the threads is plain data.
 
-import { Worker } from "node:worker_threads";
-import { OffloadError, RangeViolation, Scope, type ExitCode, type MapSpec } from "ebpf-assembler";
+import { RangeViolation, Scope, type MapSpec } from "ebpf-assembler";
 import { compileDatapath, type DatapathPlan, type Hook } from "#compiler";
 import { BpfMap, loadObject, type Sys } from "libbpf-ts";
+import { JobThread } from "../worker.js";
 
 /** What to build. */
 export interface BuildJob {
@@ -29,23 +29,6 @@ export interface BuiltObject {
 export interface Built {
   readonly programs: readonly BuiltObject[];
   readonly maps: readonly BuiltObject[];
-}
-
-/** A build that failed in the other thread. */
-export class BuildError extends OffloadError {
-  readonly code = "EBUILD";
-
-  constructor(
-    message: string,
-    private readonly exit: ExitCode,
-    readonly detail: Readonly<Record<string, unknown>>,
-  ) {
-    super(message);
-  }
-
-  override get exitCode(): ExitCode {
-    return this.exit;
-  }
 }
 
 /**
@@ -72,68 +55,9 @@ export const build = (sys: Sys, job: BuildJob): Built => {
   };
 };
 
-/** What the worker is sent: a job, or that none will follow; and what it sends back. */
-export type BuildRequest = { readonly id: number; readonly job: BuildJob } | "end";
-export type BuildReply =
-  | { readonly id: number; readonly built: Built }
-  | {
-      readonly id: number;
-      readonly failure: { message: string; exitCode: ExitCode; detail: Readonly<Record<string, unknown>> };
-    };
-
-interface Waiting {
-  resolve(built: Built): void;
-  reject(error: unknown): void;
-}
-
-/**
- * The building thread. Disposing ends it when it is done with what it was given: it uses descriptors of others, which must
- * stay open until then.
- */
-export class Builder implements Disposable {
-  private worker: Worker | undefined;
-  private readonly waiting = new Map<number, Waiting>();
-  private nextId = 0;
-
-  /** Starts the thread before it is needed. */
-  start(): void {
-    this.worker ??= this.spawn();
-  }
-
-  /** Builds off this thread. @throws {@link BuildError} (rejects) */
-  build(job: BuildJob): Promise<Built> {
-    const worker = (this.worker ??= this.spawn());
-    const id = this.nextId++;
-    return new Promise((resolve, reject) => {
-      this.waiting.set(id, { resolve, reject });
-      const request: BuildRequest = { id, job };
-      worker.postMessage(request);
-    });
-  }
-
-  private spawn(): Worker {
-    const worker = new Worker(new URL("./build-worker.js", import.meta.url));
-    worker.unref();
-    worker.on("message", (reply: BuildReply) => {
-      const waiting = this.waiting.get(reply.id);
-      this.waiting.delete(reply.id);
-      if ("built" in reply) waiting?.resolve(reply.built);
-      else waiting?.reject(new BuildError(reply.failure.message, reply.failure.exitCode, reply.failure.detail));
-    });
-    worker.on("error", (error) => this.fail(error));
-    return worker;
-  }
-
-  /** The thread died: all builds fail, and the next one starts another thread. */
-  private fail(error: unknown): void {
-    this.worker = undefined;
-    for (const { reject } of this.waiting.values()) reject(error);
-    this.waiting.clear();
-  }
-
-  [Symbol.dispose](): void {
-    const end: BuildRequest = "end";
-    this.worker?.postMessage(end);
-    this.worker = undefined;
+/** The building thread. */
+export class Builder extends JobThread<BuildJob, Built> {
+  constructor() {
+    super(new URL("./build-worker.js", import.meta.url));
   }
 }

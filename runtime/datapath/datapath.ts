@@ -6,7 +6,16 @@
 // last packet has left the old program (see GRACE_MS).
 
 import { RangeViolation, Scope, type MapSpec } from "ebpf-assembler";
-import { CONTROL, datapathMaps, isInTable, MAPS, type DatapathPlan, type Hook, type Subtable } from "#compiler";
+import {
+  CONTROL,
+  datapathMaps,
+  FALLBACK_SLOT,
+  isInTable,
+  MAPS,
+  type DatapathPlan,
+  type Hook,
+  type Subtable,
+} from "#compiler";
 import { BpfMap, Program, setProgramSlot, type Sys } from "libbpf-ts";
 import { build, Builder, type BuildJob, type Built } from "./build.js";
 import type { DatapathPins } from "./pins.js";
@@ -82,6 +91,8 @@ export class Datapath<Owner> implements Disposable {
   /** Devmap entries, to be copied when the devmap grows. */
   private readonly redirectable = new Set<number>();
   private readonly builder = new Builder();
+  /** Hooks at which another program runs first. */
+  private readonly fronts = new Set<Hook>();
   /** Builds under way: they use descriptors of maps, which must not be closed under them. */
   private readonly building = new Set<Promise<unknown>>();
   private isClosed = false;
@@ -189,12 +200,16 @@ export class Datapath<Owner> implements Disposable {
 
   /** Compiles and loads the programs on a thread of its own. @throws {@link BuildError} (rejects): abandon `pending` */
   async build(pending: Pending<Owner>): Promise<Generation<Owner>> {
-    const built = this.builder.build(this.jobOf(pending));
-    this.building.add(built);
+    return this.adopt(pending, await this.hold(this.builder.run(this.jobOf(pending))));
+  }
+
+  /** Waits for work of another thread that uses descriptors of maps: they stay open for so long. */
+  async hold<T>(work: Promise<T>): Promise<T> {
+    this.building.add(work);
     try {
-      return this.adopt(pending, await built);
+      return await work;
     } finally {
-      this.building.delete(built);
+      this.building.delete(work);
     }
   }
 
@@ -259,7 +274,9 @@ export class Datapath<Owner> implements Disposable {
     for (const hook of next.hooks) {
       const main = next.programs.get(`main_${hook}`);
       if (main === undefined) throw new RangeViolation(`The build gave no program main_${hook}`);
-      setProgramSlot(mapOf(next, MAPS.progs[hook]), 0, main);
+      const slots = mapOf(next, MAPS.progs[hook]);
+      setProgramSlot(slots, FALLBACK_SLOT, main);
+      if (!this.fronts.has(hook)) setProgramSlot(slots, 0, main);
     }
     const tables = new Set([...next.plan.subtables, next.plan.exact].map(({ map }) => map));
     // A table that is replaced stays mapped for as long as its stores are there.
@@ -287,6 +304,28 @@ export class Datapath<Owner> implements Disposable {
     this.pins.keep({ plan, maps, programs: new Map([...programs, ...stubs]) });
   }
 
+  /**
+   * Has a direct program run first at a hook, whose packets reach the megaflow program through its slot; or, without one, that
+   * at once. It stays its owner's.
+   */
+  setFront(hook: Hook, front: Program | undefined): void {
+    const main = this.generation.programs.get(`main_${hook}`);
+    if (front === undefined) this.fronts.delete(hook);
+    else this.fronts.add(hook);
+    const first = front ?? main;
+    if (first !== undefined) setProgramSlot(mapOf(this.generation, MAPS.progs[hook]), 0, first);
+  }
+
+  /** Maps that direct programs share with this one's, by name. They stay its. */
+  get shared(): ReadonlyMap<string, BpfMap> {
+    return new Map(
+      [MAPS.progs.xdp, MAPS.progs.tc, MAPS.ports, MAPS.control, MAPS.meters].flatMap((name) => {
+        const map = this.generation.maps.get(name);
+        return map === undefined ? [] : [[name, map] as const];
+      }),
+    );
+  }
+
   /** The program to attach to interfaces. @throws {@link RangeViolation} when its hook is not loaded */
   stub(hook: Hook): Program {
     const stub = this.stubs.get(hook);
@@ -301,6 +340,11 @@ export class Datapath<Owner> implements Disposable {
   /** Word 0 tells producers that the ring is being drained. */
   get awake(): Int32Array {
     return new Int32Array(mapOf(this.generation, MAPS.control).memory, CONTROL.awake, 1);
+  }
+
+  /** Word 0 is zero while direct programs must leave all packets to the megaflow programs. */
+  get direct(): Int32Array {
+    return new Int32Array(mapOf(this.generation, MAPS.control).memory, CONTROL.direct, 1);
   }
 
   /** Upcalls of an interface that were lost because the ring was full. */

@@ -48,6 +48,8 @@ export interface RevalidatorStats {
 }
 
 export interface RevalidatorEvents {
+  /** Counters of megaflows are read: so should be others, before rules expire. */
+  readonly onCredit?: () => void;
   /** After every round: no counter is read and credited before it is over. */
   readonly onRound: () => void | Promise<void>;
   /** A round failed; rounds go on. */
@@ -151,6 +153,7 @@ export class Revalidator implements Disposable {
       await slices.pause();
       if (this.isStopped) return;
     }
+    this.events.onCredit?.();
     expireRules(this.sw, monotonicMs());
     const version = this.sw.version;
     const isStale = version !== this.checkedVersion;

@@ -35,7 +35,7 @@ describe("compileDirect()", function () {
         const r = new Random(seed);
         const packets = Array.from({ length: 200 }, () => randomPacket(r)).filter(({ length }) => length > 14);
         const sw = randomSwitch(seed, { packets, nRules: [30, 60], plain: true });
-        const { object } = compileDirect(sw, hook, { upcalls: true });
+        const { object } = compileDirect(sw, hook, { behind: "user-space" });
         using loaded = loadObject(linux(), object);
         const { verifiedInsns } = loaded.program(`main_${hook}`).info;
         assert.ok(verifiedInsns < MAX_VERIFIED, `seed ${seed}: the verifier walked ${verifiedInsns} instructions`);
@@ -57,7 +57,7 @@ describe("compileDirect()", function () {
         nRules: [1, 6],
         plain: true,
       });
-      using loaded = loadObject(linux(), compileDirect(sw, hook, { upcalls: true }).object);
+      using loaded = loadObject(linux(), compileDirect(sw, hook, { behind: "user-space" }).object);
       assert.ok(loaded.program(`main_${hook}`).info.verifiedInsns > 0);
     }
   });
@@ -134,7 +134,7 @@ describe("compileDirect()", function () {
       (look, i) => `table=47,priority=${i},${look},actions=dec_ttl,mod_nw_src:1.2.3.4,output:1,output:2`,
     );
     assert.throws(
-      () => compileDirect(switchOf([...chain, ...last]), "tc", { upcalls: true }),
+      () => compileDirect(switchOf([...chain, ...last]), "tc", { behind: "user-space", isStrict: true }),
       (error) => error instanceof DirectRefusal && error.table === 47 && /stack slots need/.test(error.message),
     );
   });

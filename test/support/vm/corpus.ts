@@ -63,7 +63,7 @@ const direct = (seed: number, hook: Hook): ObjectSpec => {
   const r = new Random(seed);
   const packets = Array.from({ length: N_PACKETS }, () => randomPacket(r));
   const sw = randomSwitch(seed, { packets, nRules: [10, 60], plain: true });
-  return compileDirect(sw, hook, { upcalls: true }).object;
+  return compileDirect(sw, hook, { behind: "user-space" }).object;
 };
 
 /** `n` prefixes of all lengths from 8 on, and as many addresses. */
