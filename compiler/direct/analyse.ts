@@ -175,6 +175,9 @@ export const analyse = (
 ): Analysis => {
   const blocked = [...from.ports.values()].find(({ config }) => config.noReceive);
   if (blocked !== undefined) throw new DirectRefusal(0, `port ${blocked.number} does not receive`);
+  // Packets come by it that no hook sees, and what goes out by it goes out by another.
+  const tunnel = [...from.ports.values()].find((port) => port.tunnel !== undefined);
+  if (tunnel !== undefined) throw new DirectRefusal(0, `port ${tunnel.number} is a tunnel`);
   const atFirst = without.get(0);
   if (atFirst !== undefined) throw new DirectRefusal(0, atFirst);
   const byTable = new Map<number, readonly DirectRule[]>();

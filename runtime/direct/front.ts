@@ -67,8 +67,9 @@ interface Retired {
 /** What of ports a program depends on. */
 const portsKey = (sw: Switch, ports: PortTable): string =>
   JSON.stringify(
-    sw.ports.map(({ number, config: { noReceive, noForward, noFlood } }: { number: number; config: PortConfig }) => [
+    sw.ports.map(({ number, tunnel, config: { noReceive, noForward, noFlood } }) => [
       number,
+      tunnel !== undefined,
       noReceive,
       noForward,
       noFlood,
