@@ -1,8 +1,9 @@
 // What compiling needs of a switch, as plain data: it can be sent to another thread, and does not change meanwhile.
 
-import type { Flow } from "../openflow/types.js";
+import type { Flow, Match } from "../openflow/types.js";
 import type { BucketEntry, GroupEntry } from "../pipeline/group-table.js";
-import type { Port, Switch } from "../pipeline/switch.js";
+import type { Port } from "../pipeline/ports.js";
+import type { Switch } from "../pipeline/switch.js";
 import type { Rule } from "../pipeline/table.js";
 
 /** A rule as tables have it: the flow that it was made of. */
@@ -52,6 +53,9 @@ export const tablesOf = (sw: Switch): SwitchTables => {
   };
 };
 
+const tunMetadataOf = ({ tunMetadata }: Match): Pick<Match, "tunMetadata"> =>
+  tunMetadata === undefined ? {} : { tunMetadata };
+
 /** A copy without what changes and without what no program depends on, to be sent to another thread. */
 export const plainTables = ({ rules, ports, groups, meters, missesToController }: SwitchTables): Tables => ({
   rules: new Map(
@@ -77,7 +81,8 @@ export const plainTables = ({ rules, ports, groups, meters, missesToController }
           hardTimeout,
           importance,
           flags,
-          match,
+          // Tables keep matches in another form.
+          match: { value: match.value, mask: match.mask, ...tunMetadataOf(match) },
           actions,
           source,
         }),

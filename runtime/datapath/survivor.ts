@@ -3,18 +3,19 @@
 
 import { RangeViolation, Scope } from "ebpf-assembler";
 import {
+  FALLBACK_SLOT,
   FLOW,
+  type FlowWords,
+  type Hook,
   MAPS,
+  type Member,
   newFlow,
   publishedEntries,
   setBits,
   SLOT,
+  type Subtable,
   tableSize,
   VALUE,
-  type Hook,
-  type Subtable,
-  type FlowWords,
-  type Member,
 } from "#compiler";
 import { Link, listFilters, Rtnl, TcFilter, walk, type BpfMap, type Program, type Sys } from "libbpf-ts";
 import type { AttachedHook } from "../ports/port-spec.js";
@@ -229,12 +230,15 @@ const countersAt = (view: DataView, at: number): { packets: number; bytes: numbe
   bytes: Number(view.getBigUint64(at + VALUE.bytes, true)),
 });
 
+/** A direct program may run first, in another slot. */
+const MEGAFLOW_SLOT = new Uint8Array(Uint32Array.of(FALLBACK_SLOT).buffer);
+
 /** Whether the slot of a program array holds the main program of a generation. */
 const isRunning = ({ directory }: DatapathPins, number: number, maps: ReadonlyMap<string, BpfMap>): boolean =>
   (["tc", "xdp"] as const satisfies readonly Hook[]).some((hook) => {
     const name = `g${number}_prog_main_${hook}`;
     const array = maps.get(MAPS.progs[hook]);
-    if (array === undefined || !directory.has(name) || !array.lookup(new Uint8Array(4))) return false;
+    if (array === undefined || !directory.has(name) || !array.lookup(MEGAFLOW_SLOT)) return false;
     using main = directory.program(name);
     return new DataView(array.value.buffer, array.value.byteOffset).getUint32(0, true) === main.info.id;
   });

@@ -8,7 +8,7 @@
 // them any more.
 
 import { OffloadError, Scope, type ExitCode } from "ebpf-assembler";
-import { plainTables, tablesOf, type DirectReport, type PortConfig, type Switch, type SwitchChange } from "#compiler";
+import { plainTables, tablesOf, type DirectReport, type Switch, type SwitchChange } from "#compiler";
 import { monotonicMs } from "../clock.js";
 import { GRACE_MS, type Datapath } from "../datapath/datapath.js";
 import type { PortTable } from "../ports/port-table.js";
