@@ -22,6 +22,7 @@ export * from "./packet/execute.js";
 export * from "./packet/extract.js";
 export * from "./packet/header.js";
 export * from "./packet/pcap.js";
+export * from "./packet/segment.js";
 export * from "./packet/tunnel.js";
 export * from "./passes/index.js";
 export * from "./pipeline/action-set.js";

@@ -39,7 +39,9 @@ import { Specialiser, type SpecialiserStats } from "./megaflow/specialiser.js";
 import type { Ukey } from "./megaflow/ukey.js";
 import type { Verdict } from "./megaflow/verdict.js";
 import { attachPort, candidateHooks, programOf, type PortAttachment } from "./ports/attach.js";
-import type { AttachedHook, PortSpec } from "./ports/port-spec.js";
+import type { AttachedHook, PortHook, PortSpec } from "./ports/port-spec.js";
+import type { TunnelSpec } from "./ports/tunnel-spec.js";
+import { expectedPushes, Tunnels } from "./ports/tunnels.js";
 import { newPortStats, PortTable, type PortStats, type RuntimePort } from "./ports/port-table.js";
 import { Adoption } from "./state/adoption.js";
 import type { StateKeeper } from "./state/keeper.js";
@@ -53,6 +55,9 @@ export interface BridgeOptions extends CacheOptions, RevalidatorOptions {
   readonly ports: readonly PortSpec[];
   /** How tables become programs. Default megaflow. */
   readonly mode?: Mode;
+  readonly tunnels?: readonly TunnelSpec[];
+  /** Interfaces by which packets of tunnels come; none: those that lead to the tunnels' other ends. */
+  readonly uplinks?: readonly PortSpec[];
   /** Changes that make the tables before the first packet, in order; before `groups` and `flows`. */
   readonly changes?: readonly TableMod[];
   readonly flows?: readonly Flow[];
@@ -129,6 +134,8 @@ export class Bridge implements Disposable {
   private readonly startMs = monotonicMs();
   private readonly log: Log;
   private readonly onWork: () => void;
+  /** What tunnel ports need; undefined without any. */
+  private readonly tunnels: Tunnels | undefined;
   private hits = 0;
   private ring: RingBuffer;
   private adoption: Adoption | undefined;
@@ -156,14 +163,20 @@ export class Bridge implements Disposable {
     for (const [spec, iface] of interfaces) hooks.add(programOf(this.expectedHook(spec, iface)));
     for (const { number, name } of options.ports)
       if (number !== undefined) this.sw.setPort({ number, name, up: false });
+    this.tunnels = this.addTunnels(scope);
+    const uplinks = this.tunnels?.interfaces(options.uplinks ?? [], options.tunnels ?? []) ?? new Map<never, never>();
+    this.tunnels?.expect(new Map([...uplinks].map(([iface, hook]) => [iface, candidateHooks(iface, hook)[0]![0]])));
+    for (const [iface, hook] of uplinks) hooks.add(programOf(candidateHooks(iface, hook)[0]![0]));
     keeper?.configurePorts(this.sw);
     warmUp(this.sw);
-    const carried = expectedActions(this.sw).filter((list) =>
+    const expected = [...expectedPushes(options.tunnels ?? []), ...expectedActions(this.sw)];
+    const carried = expected.filter((list) =>
       [...hooks].some((hook) => refusal(hook, list) === undefined),
     );
     const portSlots = portSlotsFor(this.highestIndex());
     const members = [...relevantMembers(this.sw), ...(this.survivor?.members ?? [])];
-    const plan = firstPlan(members, carried, { portSlots });
+    const tunnels = this.tunnels?.plan;
+    const plan = firstPlan(members, carried, { portSlots, ...(tunnels === undefined ? {} : { tunnels }) });
     this.datapath = scope.use(
       Datapath.load<Ukey>(
         sys,
@@ -188,6 +201,7 @@ export class Bridge implements Disposable {
       ),
     );
     this.slowPath = new SlowPath(this.sw, this.cache, this.ports, this.sender, this.credit, this.onError);
+    this.slowPath.tunnels = this.tunnels;
     this.ring = scope.use(RingBuffer.open(this.datapath.ring));
     scope.use(
       this.ring.follow(this.slowPath.onRecord, {
@@ -206,6 +220,7 @@ export class Bridge implements Disposable {
       // Packets of ports that are there must not wait until the last one is.
       while (this.ring.drain(this.slowPath.onRecord, DRAIN_LIMIT) > 0) this.slowPath.onDrained();
     }
+    this.startTunnels(uplinks);
     if (this.survivor !== undefined) this.adoptionTimer = setTimeout(() => this.endAdoption(), GRACE_MS);
     scope.defer(() => clearTimeout(this.adoptionTimer));
     const { mode = "megaflow" } = options;
@@ -216,6 +231,48 @@ export class Bridge implements Disposable {
     scope.use(followInterfaces(sys, (event) => this.onInterface(event)));
     this.revalidator.start();
     keeper?.follow(this);
+  }
+
+  // Tunnels
+
+  /** Makes the tunnel ports, which are there from the start. */
+  private addTunnels(scope: Scope): Tunnels | undefined {
+    const { tunnels = [] } = this.options;
+    if (tunnels.length === 0) return undefined;
+    for (const { number = this.freeNumber(), name, config } of tunnels) {
+      const other = this.sw.tunnels.conflict(config);
+      if (other !== undefined)
+        throw new RangeViolation(`Cannot add tunnel ${name}: port ${other} takes the same packets`);
+      this.sw.setPort({ number, name, tunnel: config });
+      const stats = newPortStats();
+      this.ports.add({ number, name, ifindex: 0, hook: "tunnel", mac: "", addedMs: this.startMs, stats });
+    }
+    return scope.use(new Tunnels(this.sys, this.sw, this.rtnl, this.log));
+  }
+
+  private freeNumber(): number {
+    let number = 1;
+    while (this.sw.port(number) !== undefined) number++;
+    return number;
+  }
+
+  private startTunnels(uplinks: ReadonlyMap<Interface, PortHook>): void {
+    const { tunnels } = this;
+    if (tunnels === undefined) return;
+    const receivesXdp = this.options.ports.some(({ hook }) => hook === "native");
+    for (const [iface, hook] of uplinks) {
+      this.datapath.addRedirect(iface.index);
+      tunnels.attach(iface, hook, (wanted) => this.stub(wanted), receivesXdp);
+    }
+    const onWays = (): void => {
+      this.sw.underlayChanged();
+      this.revalidator.wake();
+    };
+    const onPlan = (): void => {
+      this.cache.changeOver.tunnels = tunnels.plan;
+      this.specialiser.wake();
+    };
+    tunnels.follow(onWays, onPlan, this.onError);
   }
 
   // What an earlier process left
@@ -292,6 +349,8 @@ export class Bridge implements Disposable {
     await this.settle();
     keeper?.saveNow();
     for (const attachment of this.attachments.values()) attachment.leave();
+    // What comes by tunnels waits for the next process.
+    this.tunnels?.[Symbol.dispose]();
     this.attachments.clear();
     this.scope.move();
   }
@@ -419,6 +478,8 @@ export class Bridge implements Disposable {
   }
 
   private detachAll(): void {
+    // Uplinks before their programs go: the host's own packets pass them.
+    this.tunnels?.[Symbol.dispose]();
     for (const { number } of this.ports.all) this.removePort(number);
   }
 
@@ -427,7 +488,8 @@ export class Bridge implements Disposable {
       if (event.kind === "lost") {
         const interfaces = this.rtnl.interfaces();
         const present = new Set(interfaces.map(({ index }) => index));
-        for (const { number, ifindex } of this.ports.all) if (!present.has(ifindex)) this.removePort(number);
+        for (const { number, ifindex } of this.ports.all)
+          if (ifindex !== 0 && !present.has(ifindex)) this.removePort(number);
         for (const iface of interfaces) this.onChanged(iface);
       } else if (event.kind === "removed") {
         const port = this.ports.byIfindex(event.interface.index);

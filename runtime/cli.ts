@@ -48,6 +48,18 @@ const daemonProgram = (version: string): Command =>
     .version(version)
     .option("--bridge <name>", "name of the switch", "br0")
     .option("--port <[N=]IF[:hook]>", "make an interface a port; hook: auto, native, generic, tc, peer", collect, [])
+    .option(
+      "--tunnel <[N=]NAME:OPTIONS>",
+      "make a tunnel port, by the options of an OVS interface: type=vxlan|geneve|gre,remote_ip=…,key=…",
+      collect,
+      [],
+    )
+    .option(
+      "--uplink <IF[:hook]>",
+      "take packets of tunnels from an interface that stays the host's; default: those on the way to the remote_ips",
+      collect,
+      [],
+    )
     .option("--flows <file>", "flows in ovs-ofctl add-flows syntax; - for stdin")
     .option("--groups <file>", "groups in ovs-ofctl add-groups syntax; - for stdin")
     .option("--meters <file>", "meters in ovs-ofctl add-meter syntax, one per line; - for stdin")

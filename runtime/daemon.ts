@@ -27,6 +27,7 @@ import { Ofproto } from "./ofproto/ofproto.js";
 import { Services } from "./ofproto/services.js";
 import type { TlsFiles } from "./openflow/stream.js";
 import { parsePortSpec, type PortSpec } from "./ports/port-spec.js";
+import { parseTunnelSpec, parseUplinkSpec, type TunnelSpec } from "./ports/tunnel-spec.js";
 import { StateKeeper } from "./state/keeper.js";
 import { Urgency } from "./urgency.js";
 
@@ -44,6 +45,8 @@ export const daemonOptions = z.object({
     .regex(/^[A-Za-z0-9_.-]{1,15}$/, "want 1 to 15 letters, digits, '_', '.' or '-'")
     .default("br0"),
   port: z.array(z.string().transform((text) => parsePortSpec(text))).default([]),
+  tunnel: z.array(z.string().transform((text) => parseTunnelSpec(text))).default([]),
+  uplink: z.array(z.string().transform((text) => parseUplinkSpec(text))).default([]),
   flows: z.string().optional(),
   groups: z.string().optional(),
   meters: z.string().optional(),
@@ -92,10 +95,10 @@ export const readInput = (path: string): string => {
  * order.
  * @param before - numbers of an earlier process, by name
  */
-export const numberPorts = (
-  specs: readonly PortSpec[],
+export const numberPorts = <T extends Pick<PortSpec, "number" | "name">>(
+  specs: readonly T[],
   before: ReadonlyMap<string, number> = new Map(),
-): (PortSpec & { readonly number: number })[] => {
+): (T & { readonly number: number })[] => {
   const taken = new Set<number>();
   const names = new Set<string>();
   for (const { number, name } of specs) {
@@ -123,7 +126,7 @@ export const numberPorts = (
 };
 
 /** Interface names may stand for port numbers in flow text. */
-export const portNames = (specs: readonly (PortSpec & { readonly number: number })[]): PortNames => ({
+export const portNames = (specs: readonly { readonly name: string; readonly number: number }[]): PortNames => ({
   numbers: new Map(specs.map(({ name, number }) => [name, number])),
 });
 
@@ -244,8 +247,10 @@ export class Daemon implements Disposable {
     const keeper = new StateKeeper(rundir, options.bridge, version, inputOf(options, texts), (error) =>
       log.error({ err: error }, "cannot save the state of the switch"),
     );
-    const ports = numberPorts(options.port, keeper.portNumbers);
-    const names = portNames(ports);
+    const numbered = numberPorts<PortSpec | TunnelSpec>([...options.port, ...options.tunnel], keeper.portNumbers);
+    const ports = numbered.filter((spec) => !("config" in spec)) as (PortSpec & { readonly number: number })[];
+    const tunnels = numbered.filter((spec) => "config" in spec);
+    const names = portNames(numbered);
     const [meterText, groupText, flowText] = texts;
     const parse = <T>(
       path: string | undefined,
@@ -278,6 +283,8 @@ export class Daemon implements Disposable {
         failMode: options.failMode,
         mode: options.mode,
         ports,
+        tunnels,
+        uplinks: options.uplink,
         changes,
         maxIdleMs: options.maxIdle,
         maxFlows: options.flowLimit,

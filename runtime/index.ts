@@ -39,6 +39,7 @@ export * from "./ports/offloads.js";
 export * from "./ports/peer-netns.js";
 export * from "./ports/port-spec.js";
 export * from "./ports/port-table.js";
+export * from "./ports/tunnel-spec.js";
 export * from "./replay/kernel-lab.js";
 export * from "./replay/kernel-replay.js";
 export * from "./slow-path.js";

@@ -6,6 +6,7 @@
 
 import {
   completeChecksum,
+  encapsulate,
   ETH_TYPE,
   extract,
   HEADERS,
@@ -16,7 +17,9 @@ import {
   learnFrom,
   pseudoHeaderChecksumAt,
   pseudoHeaderSum,
+  putTunnel,
   Runner,
+  segmentTcp,
   translate,
   type DpAction,
   type Layers,
@@ -31,6 +34,7 @@ import type { MegaflowCache } from "./megaflow/cache.js";
 import type { Verdict } from "./megaflow/verdict.js";
 import { Histogram, type Quantiles } from "./metrics/histogram.js";
 import type { PortTable } from "./ports/port-table.js";
+import type { Tunnels } from "./ports/tunnels.js";
 
 /** Records per turn of the event loop. */
 export const DRAIN_LIMIT = 4096;
@@ -138,19 +142,46 @@ export class SlowPath implements Sink {
 
   /** @param packet - in the ring's memory, which must not be written */
   private upcall(packet: Uint8Array): void {
-    const { reader, flow, layers, counters } = this;
+    const { reader, flow, layers } = this;
     const port = this.ports.byIfindex(reader.inPort);
     if (port === undefined) {
-      counters.noPort++;
+      this.upcallOfTunnel(packet);
       return;
     }
-    const nowMs = monotonicMs();
-    const isMiss = reader.cmd === OVS_PACKET_CMD.MISS;
-    if (isMiss) counters.misses++;
-    else counters.slow++;
+    this.countUpcall();
     extract(packet, packet.length, port.number, flow, layers);
-    const translation = this.translationOf(port.ifindex, isMiss, nowMs);
-    if (isMiss) this.credit(translation, port.number, 1, reader.len, nowMs);
+    this.forward(packet, port.number, port.ifindex, reader.len);
+  }
+
+  /** What makes tunnels' packets of what comes by uplinks; undefined without tunnel ports. */
+  tunnels: Pick<Tunnels, "arrival" | "sender"> | undefined;
+
+  /** A packet that came by no port: the frame inside is for one if it came by a tunnel. */
+  private upcallOfTunnel(packet: Uint8Array): void {
+    const { reader, flow, layers } = this;
+    const arrival = this.tunnels?.arrival(reader.inPort, packet);
+    if (arrival?.port === undefined) {
+      this.counters.noPort++;
+      return;
+    }
+    const { inner, port, index, key } = arrival;
+    this.countUpcall();
+    extract(inner, inner.length, port, flow, layers);
+    putTunnel(flow, key);
+    this.forward(inner, port, index, inner.length);
+  }
+
+  private countUpcall(): void {
+    if (this.reader.cmd === OVS_PACKET_CMD.MISS) this.counters.misses++;
+    else this.counters.slow++;
+  }
+
+  /** Carries the packet in hand out, whose flow is known. @param index - what stands for its port in megaflows */
+  private forward(packet: Uint8Array, port: number, index: number, bytes: number): void {
+    const nowMs = monotonicMs();
+    const isMiss = this.reader.cmd === OVS_PACKET_CMD.MISS;
+    const translation = this.translationOf(index, isMiss, nowMs);
+    if (isMiss) this.credit(translation, port, 1, bytes, nowMs);
     if (translation.actions.length > 0) this.execute(packet, translation, nowMs);
   }
 
@@ -189,6 +220,36 @@ export class SlowPath implements Sink {
     if (ifindex === 0) return;
     if (this.gsoSize === 0) this.sender.queue(ifindex, packet);
     else this.outputGso(ifindex, packet);
+  }
+
+  /** Sends a packet through a tunnel; a super-packet in its segments. */
+  tunnel(action: Parameters<NonNullable<Sink["tunnel"]>>[0], packet: Uint8Array): void {
+    if (this.gsoSize === 0) {
+      this.sendTunnelled(action, packet);
+      return;
+    }
+    extract(packet, packet.length, 0, this.outFlow, this.outLayers);
+    const segments = segmentTcp(packet, this.outLayers, this.gsoSize);
+    if (segments === undefined) this.counters.errors++;
+    else for (const segment of segments) this.sendTunnelled(action, segment);
+  }
+
+  /** GRE sequence numbers, by port. */
+  private readonly sequences = new Map<number, number>();
+
+  private sendTunnelled(
+    { port, header, hop, tunnel }: Parameters<NonNullable<Sink["tunnel"]>>[0],
+    packet: Uint8Array,
+  ): void {
+    let sequence: number | undefined;
+    if (tunnel.seq === true) {
+      sequence = this.sequences.get(port) ?? 0;
+      this.sequences.set(port, (sequence + 1) >>> 0);
+    }
+    const outside = encapsulate(header, packet, sequence);
+    // The host asks for an address that is not known, and keeps the packet meanwhile.
+    if (hop?.dstMac === undefined) this.tunnels?.sender.send(outside.subarray(HEADERS.ethernet.minBytes));
+    else this.sender.queue(hop.ifindex, outside);
   }
 
   /** From the buckets that the programs take from, too. */

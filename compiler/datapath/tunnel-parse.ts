@@ -223,7 +223,9 @@ export const emitTunnelParser = (e: Emit, tunnels: TunnelPlan): void => {
   for (const ifindex of tunnels.uplinks) b.unless("eq", e.ifindex, ifindex, uplink);
   b.jump(done);
   b.place(pass);
-  b.ret(TARGETS[b.hook].verdicts.pass);
+  // Programs of others at TC may want them.
+  const { next, pass: accept } = TARGETS[b.hook].verdicts;
+  b.ret(next ?? accept);
   b.place(uplink);
   // A tag in metadata: not to an address of an uplink itself.
   if (b.hook === "tc") b.unless("ne", b.ctx("vlan_present"), 0, pass);

@@ -35,9 +35,9 @@ export interface TunnelKey {
 /** The first step of a packet towards the tunnel's other end. */
 export interface Hop {
   readonly ifindex: number;
-  /** Six bytes each. */
+  /** Six bytes each; the other end's is undefined while the host does not know it. */
   readonly srcMac: Uint8Array;
-  readonly dstMac: Uint8Array;
+  readonly dstMac: Uint8Array | undefined;
   /** The address that packets go out from, as long as the other end's. */
   readonly src: Uint8Array;
   readonly mtu: number;
@@ -118,7 +118,7 @@ const putShim = (out: Uint8Array, start: number, key: TunnelKey): void => {
 
 /**
  * The outer headers of a packet from Ethernet on, without lengths, source port, and checksums but that of the IPv4 header as it is
- * so far. Without a hop the MAC addresses are zeros.
+ * so far. MAC addresses that are not known are zeros.
  */
 export const buildOuter = (key: TunnelKey, hop?: Hop): Uint8Array => {
   const { dst, tos, ttl, flags } = key;
@@ -126,7 +126,7 @@ export const buildOuter = (key: TunnelKey, hop?: Hop): Uint8Array => {
   const l4 = l3 + ipBytes(dst);
   const out = new Uint8Array(l4 + shimBytes(key));
   if (hop !== undefined) {
-    out.set(hop.dstMac, ethernet.fields.dst.byteOffset);
+    if (hop.dstMac !== undefined) out.set(hop.dstMac, ethernet.fields.dst.byteOffset);
     out.set(hop.srcMac, ethernet.fields.src.byteOffset);
   }
   const src = hop !== undefined && key.src.every((byte) => byte === 0) ? hop.src : key.src;
@@ -229,11 +229,13 @@ const udpChecksum = (packet: Uint8Array, isV4: boolean, l4: number): number => {
  * The packet with outer headers before it.
  * @param header - of {@link buildOuter}
  * @param inner - an Ethernet frame
+ * @param sequence - of GRE headers that have one: it is their end
  */
-export const encapsulate = (header: Uint8Array, inner: Uint8Array): Uint8Array => {
+export const encapsulate = (header: Uint8Array, inner: Uint8Array, sequence?: number): Uint8Array => {
   const packet = new Uint8Array(header.length + inner.length);
   packet.set(header);
   packet.set(inner, header.length);
+  if (sequence !== undefined) write32(packet, header.length - 4, sequence);
   const { isV4, l4, isUdp, wantsSum } = outerLayout(header);
   const l3 = ethernet.minBytes;
   if (isV4) {

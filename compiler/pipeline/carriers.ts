@@ -155,7 +155,7 @@ const tunnelProblem = (actions: readonly DpAction[]): string | undefined => {
   const at = actions.findIndex(isTunnel);
   const push = actions[at];
   if (push?.kind !== "tnl_push") return undefined;
-  if (push.hop === undefined) return "the next hop is not known: the host finds it";
+  if (push.hop?.dstMac === undefined) return "the next hop is not known: the host finds it";
   if (push.tunnel.seq === true) return "user space numbers packets";
   if ((push.tunnel.flags & TNL_F.CSUM) !== 0) return "user space sums what is inside";
   const behind = actions.slice(at + 1);

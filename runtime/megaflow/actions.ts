@@ -25,6 +25,7 @@ const isSame = (a: DpAction, b: DpAction): boolean => {
         a.port === b.port &&
         a.hop?.ifindex === b.hop?.ifindex &&
         a.hop?.mtu === b.hop?.mtu &&
+        (a.hop?.dstMac === undefined) === (b.hop?.dstMac === undefined) &&
         equalBytes(a.header, b.header)
       );
     case "set":

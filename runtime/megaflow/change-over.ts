@@ -19,6 +19,7 @@ import {
   type Shape,
   type Subtable,
   type TableLayout,
+  type TunnelPlan,
 } from "#compiler";
 import { monotonicMs } from "../clock.js";
 import { GRACE_MS, type Datapath, type Generation, type Pending } from "../datapath/datapath.js";
@@ -70,6 +71,8 @@ interface Retired {
 
 export class ChangeOver {
   nGenerations = 1;
+  /** What programs must know of tunnels. */
+  tunnels: TunnelPlan | undefined;
   private current: Target;
   /** What a new program looks into, as far as it is filled; it does not run yet. */
   private filling: Target | undefined;
@@ -85,6 +88,7 @@ export class ChangeOver {
     private readonly onWanted: () => void,
   ) {
     this.current = new Target(this.datapath.generation);
+    this.tunnels = this.datapath.generation.plan.tunnels;
   }
 
   private get datapath(): Datapath<Ukey> {
@@ -130,6 +134,7 @@ export class ChangeOver {
   /** Whether a new program would serve better than the running one. */
   get isWanting(): boolean {
     return (
+      this.tunnels !== this.datapath.generation.plan.tunnels ||
       this.masks.wantsSubtables ||
       this.placer.wantsRoom ||
       this.shapes.isWanting ||
@@ -171,6 +176,7 @@ export class ChangeOver {
     this.masks.wantsSubtables = false;
     this.placer.wantsRoom = false;
     const fresh = planOf({
+      ...(this.tunnels === undefined ? {} : { tunnels: this.tunnels }),
       key,
       subtables,
       ...(table === undefined ? {} : { table }),

@@ -10,6 +10,7 @@ import {
   type DpAction,
   type KeyLayout,
   type Member,
+  type PlanOptions,
   type Shape,
 } from "#compiler";
 
@@ -44,7 +45,7 @@ const RING_SIZE = 1 << 22;
 export const firstPlan = (
   members: Iterable<Member>,
   actions: Iterable<readonly DpAction[]> = [],
-  options: { readonly portSlots?: number } = {},
+  options: Pick<PlanOptions, "portSlots" | "tunnels"> = {},
 ): DatapathPlan => {
   const shapes = new Map<string, Shape>();
   for (const list of [...SEED_SHAPES, ...actions]) {

@@ -1,7 +1,7 @@
 // The ports of a switch as the runtime knows them: OpenFlow number, interface, hook, and statistics, which come from
 // crediting translations: a packet is counted at its input port once and at each port it was sent out of.
 
-import { OUTPUT_PEER, PORT, type DpAction, type Hook } from "#compiler";
+import { hookOfVport, OUTPUT_PEER, PORT, type DpAction, type Hook } from "#compiler";
 import type { AttachedHook } from "./port-spec.js";
 
 /** Packets and bytes of a port; bytes with the L2 header and tags. */
@@ -12,12 +12,13 @@ export interface PortStats {
   txBytes: number;
 }
 
-/** A port of the switch that is an interface. */
+/** A port of the switch: an interface, or a tunnel. */
 export interface RuntimePort {
   readonly number: number;
   readonly name: string;
+  /** 0 for a tunnel. */
   readonly ifindex: number;
-  readonly hook: AttachedHook;
+  readonly hook: AttachedHook | "tunnel";
   /** Packets for it go straight to the other end of the pair. */
   readonly toPeer: boolean;
   /** `02:00:00:00:00:01`; "" for an interface without. */
@@ -36,7 +37,7 @@ export class PortTable {
 
   add(port: RuntimePort): void {
     this.numbers.set(port.number, port);
-    this.indices.set(port.ifindex, port);
+    if (port.ifindex !== 0) this.indices.set(port.ifindex, port);
   }
 
   remove(number: number): RuntimePort | undefined {
@@ -79,7 +80,7 @@ export class PortTable {
 
   /** Program type that handles what comes in by an interface. */
   hookOf(ifindex: number): Hook {
-    return this.indices.get(ifindex)?.hook === "tc" ? "tc" : "xdp";
+    return hookOfVport(ifindex) ?? (this.indices.get(ifindex)?.hook === "tc" ? "tc" : "xdp");
   }
 
   /** The lowest number that no port has. */
@@ -105,7 +106,7 @@ export class PortTable {
       if (action.kind === "push_vlan") size += packets * TAG_SIZE;
       else if (action.kind === "pop_vlan") size -= packets * TAG_SIZE;
       else if (action.kind === "clone") this.creditOutputs(action.actions, packets, size);
-      else if (action.kind === "output") {
+      else if (action.kind === "output" || action.kind === "tnl_push") {
         const output = this.numbers.get(action.port);
         if (output === undefined) continue;
         output.stats.txPackets += packets;
