@@ -170,9 +170,7 @@ export class Bridge implements Disposable {
     keeper?.configurePorts(this.sw);
     warmUp(this.sw);
     const expected = [...expectedPushes(options.tunnels ?? []), ...expectedActions(this.sw)];
-    const carried = expected.filter((list) =>
-      [...hooks].some((hook) => refusal(hook, list) === undefined),
-    );
+    const carried = expected.filter((list) => [...hooks].some((hook) => refusal(hook, list) === undefined));
     const portSlots = portSlotsFor(this.highestIndex());
     const members = [...relevantMembers(this.sw), ...(this.survivor?.members ?? [])];
     const tunnels = this.tunnels?.plan;
