@@ -243,7 +243,16 @@ export class Bridge implements Disposable {
         throw new RangeViolation(`Cannot add tunnel ${name}: port ${other} takes the same packets`);
       this.sw.setPort({ number, name, tunnel: config });
       const stats = newPortStats();
-      this.ports.add({ number, name, ifindex: 0, hook: "tunnel", mac: "", addedMs: this.startMs, stats });
+      this.ports.add({
+        number,
+        name,
+        ifindex: 0,
+        hook: "tunnel",
+        toPeer: false,
+        mac: "",
+        addedMs: this.startMs,
+        stats,
+      });
     }
     return scope.use(new Tunnels(this.sys, this.sw, this.rtnl, this.log));
   }
