@@ -12,6 +12,7 @@ import { describeMachine, disturbanceClock, formatDisturbance } from "./machine.
 import { HELP, parseOptions, WIRE_NUMBERS, type BenchOptions } from "./options.js";
 import { formatGroup, formatProgress } from "./report.js";
 import { writeResults } from "./results.js";
+import { runOpenFlowCase, OPENFLOW_CASES } from "./openflow/run.js";
 import { runWire, WIRE_CASES, type WireCase } from "./wire/run.js";
 import type { Group, Missing, Row } from "./row.js";
 
@@ -46,10 +47,11 @@ const RUNNERS: readonly GroupRunner[] = [
     run: (name, { profile }, signal) => runWire(name as WireCase, { ...WIRE_NUMBERS[profile], signal }),
   },
   { group: "daemon", cases: DAEMON_CASES, run: (name, { profile }) => runDaemonCase(name, profile) },
+  { group: "openflow", cases: OPENFLOW_CASES, run: (name, { profile }) => runOpenFlowCase(name, profile) },
 ];
 
 /** Left out of quick runs unless they are asked for. */
-const SLOW: ReadonlySet<string> = new Set(["tcp", "flow-mod", "memory", "attack"]);
+const SLOW: ReadonlySet<string> = new Set(["tcp", "flow-mod", "memory", "attack", "of-controllers", "of-dump"]);
 
 const main = async (): Promise<void> => {
   const all = RUNNERS.flatMap(({ cases }) => cases);

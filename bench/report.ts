@@ -59,6 +59,7 @@ const TITLES: Readonly<Record<Group, string>> = {
   datapath: "Datapath: cached packets by BPF_PROG_TEST_RUN, random flows",
   wire: "Wire: packets and TCP through veth pairs between namespaces",
   daemon: "Daemon: the slow path, the tables, the compiler",
+  openflow: "OpenFlow: controllers at work, and what else feels of it",
 };
 
 /** Columns that say nothing in these rows are left out. */

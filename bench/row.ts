@@ -18,7 +18,7 @@ export interface Series {
   readonly facts?: Readonly<Record<string, number>>;
 }
 
-export const GROUPS = ["datapath", "wire", "daemon"] as const;
+export const GROUPS = ["datapath", "wire", "daemon", "openflow"] as const;
 export type Group = (typeof GROUPS)[number];
 
 export interface Row {

@@ -47,7 +47,7 @@ import { Adoption } from "./state/adoption.js";
 import type { StateKeeper } from "./state/keeper.js";
 import { CounterBase } from "./state/saved-counters.js";
 import { expectedActions, warmUp, warmUpUpcalls } from "./warm-up.js";
-import { DRAIN_LIMIT, SlowPath, type SlowPathStats } from "./slow-path.js";
+import { DRAIN_LIMIT, DRAIN_LIMIT_MS, SlowPath, type SlowPathStats } from "./slow-path.js";
 
 export interface BridgeOptions extends CacheOptions, RevalidatorOptions {
   readonly name: string;
@@ -204,6 +204,7 @@ export class Bridge implements Disposable {
     scope.use(
       this.ring.follow(this.slowPath.onRecord, {
         limit: DRAIN_LIMIT,
+        limitMs: DRAIN_LIMIT_MS,
         awake: this.datapath.awake,
         onDrained: this.onDrained,
       }),

@@ -36,8 +36,9 @@ import { Histogram, type Quantiles } from "./metrics/histogram.js";
 import type { PortTable } from "./ports/port-table.js";
 import type { Tunnels } from "./ports/tunnels.js";
 
-/** Records per turn of the event loop. */
+/** Records per turn of the event loop, and how long one may take. */
 export const DRAIN_LIMIT = 4096;
+export const DRAIN_LIMIT_MS = 4;
 /** Nothing of a translation's arrays is kept: the cache copies what it needs. */
 const BORROW = { borrow: true } as const;
 /** The largest packet: 64 KiB of GSO and its tags. */
@@ -257,12 +258,20 @@ export class SlowPath implements Sink {
     return this.sw.meters.meter(slot, bytes, monotonicMs());
   }
 
-  /** Sends a packet that came by no port. */
+  /** Sends a packet that came by no port, together with what else is sent by the work in hand. */
   sendOut(packet: Uint8Array, actions: readonly DpAction[]): void {
     this.gsoSize = 0;
     this.runner.run(packet, actions, this, monotonicMs());
-    this.sender.flush();
+    if (this.isFlushing) return;
+    this.isFlushing = true;
+    process.nextTick(this.flush);
   }
+
+  private isFlushing = false;
+  private readonly flush = (): void => {
+    this.isFlushing = false;
+    this.sender.flush();
+  };
 
   /** Who gets packets for controllers; their bytes are good during the call. */
   onController: Sink["controller"] = () => undefined;

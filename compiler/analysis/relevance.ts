@@ -148,9 +148,14 @@ const lookedAtByTunnels = ({ configs }: TunnelPorts): readonly Member[] =>
 export const relevantMembers = (sw: Switch): Set<Member> => {
   const members = new Set<Member>(["in_port", "dl_type"]);
   if (sw.standaloneRule !== undefined) visit(sw.standaloneRule.actions, members);
-  for (const rule of sw.rules()) {
-    for (const member of remembered(rule.match.mask, matched)) members.add(member);
-    for (const member of remembered(rule.actions, lookedAtBy)) members.add(member);
+  for (const { rules } of sw.tables())
+    for (const mask of rules.distinctMasks) for (const member of remembered(mask, matched)) members.add(member);
+  // Rules that came together mostly do the same.
+  let last: readonly Action[] | undefined;
+  for (const { actions } of sw.rules()) {
+    if (actions === last) continue;
+    last = actions;
+    for (const member of remembered(actions, lookedAtBy)) members.add(member);
   }
   for (const { group, buckets } of sw.groups()) {
     if (group.type === "select") for (const member of HASH) members.add(member);

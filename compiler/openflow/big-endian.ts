@@ -13,6 +13,7 @@ export const toBytes = (value: bigint, size: number): Uint8Array => {
 
 /** Big-endian bytes as a number. */
 export const fromBytes = (bytes: Uint8Array): bigint => {
+  if (bytes.length === 8) return new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0);
   let value = 0n;
   for (const byte of bytes) value = (value << 8n) | BigInt(byte);
   return value;

@@ -68,6 +68,8 @@ export const overlaps = (a: Match, b: Match): boolean => {
 
 export class Classifier<R extends Classifiable> {
   readonly #byMask = new Map<string, Subtable<R>>();
+  /** Rules share the masks of their subtables: those need not be looked at again. */
+  readonly #byOwnMask = new WeakMap<FlowWords, Subtable<R>>();
   /** Highest maximal priority first. */
   #subtables: Subtable<R>[] = [];
   readonly #tries = new Tries();
@@ -84,30 +86,34 @@ export class Classifier<R extends Classifiable> {
     return this.#subtables.length;
   }
 
+  #subtableOf(mask: FlowWords): Subtable<R> | undefined {
+    return this.#byOwnMask.get(mask) ?? this.#byMask.get(keyOf(mask));
+  }
+
   /** The rule with exactly this match and priority. */
   find(match: Match, priority: number): R | undefined {
-    return this.#byMask.get(keyOf(match.mask))?.find(match.value, priority);
+    return this.#subtableOf(match.mask)?.find(match.value, priority);
   }
 
   /** What stands for this mask here, so that matches with one mask can share it. */
   shapeOf(mask: FlowWords): MaskShape {
-    return this.#byMask.get(keyOf(mask))?.shape ?? new MaskShape(mask);
+    return this.#subtableOf(mask)?.shape ?? new MaskShape(mask);
   }
 
-  /** The rules all of whose flows `match` covers. */
-  *coveredBy(match: Match): Generator<R> {
-    for (const subtable of this.#subtables) yield* subtable.coveredBy(match);
+  /** Visits the rules all of whose flows `match` covers. */
+  visitCovered(match: Match, visit: (rule: R) => void): void {
+    for (const subtable of this.#subtables) subtable.visitCovered(match, visit);
   }
 
   /** Adds `rule`; {@link find} must give nothing for it. */
   insert(rule: R): void {
     const { match } = rule;
-    const { value } = match;
-    const key = keyOf(match.mask);
-    let subtable = this.#byMask.get(key);
+    const { value, mask } = match;
+    let subtable = this.#subtableOf(mask);
     if (subtable === undefined) {
-      subtable = new Subtable<R>(match instanceof KeptMatch ? match.shape : new MaskShape(match.mask));
-      this.#byMask.set(key, subtable);
+      subtable = new Subtable<R>(match instanceof KeptMatch ? match.shape : new MaskShape(mask));
+      this.#byMask.set(keyOf(mask), subtable);
+      this.#byOwnMask.set(subtable.mask, subtable);
       this.#subtables.push(subtable);
     }
     const before = subtable.maxPriority;
@@ -121,14 +127,14 @@ export class Classifier<R extends Classifiable> {
   /** Takes out `rule`, which must be in. */
   remove(rule: R): void {
     const { value, mask } = rule.match;
-    const key = keyOf(mask);
-    const subtable = this.#byMask.get(key)!;
+    const subtable = this.#subtableOf(mask)!;
     const before = subtable.maxPriority;
     subtable.remove(rule, value);
     this.#tries.change("remove", value, subtable.prefixLengths);
     if (rule.clauses !== undefined) this.#nClauses--;
     if (subtable.size === 0) {
-      this.#byMask.delete(key);
+      this.#byMask.delete(keyOf(subtable.mask));
+      this.#byOwnMask.delete(subtable.mask);
       this.#subtables = this.#subtables.filter((other) => other !== subtable);
     } else if (subtable.maxPriority !== before) this.#sort();
     this.#size--;
@@ -186,7 +192,7 @@ export class Classifier<R extends Classifiable> {
       // What these clauses hide are rules with the same match and a lower priority.
       soft = soft.filter((rule) => rule.priority < priority);
       for (const rule of highest) {
-        const below = this.#byMask.get(keyOf(rule.match.mask))!.below(rule);
+        const below = this.#subtableOf(rule.match.mask)!.below(rule);
         if (below !== undefined) take(below);
       }
     }
@@ -224,6 +230,11 @@ export class Classifier<R extends Classifiable> {
 
   *[Symbol.iterator](): Generator<R> {
     for (const subtable of this.#subtables) yield* subtable.rules();
+  }
+
+  /** The masks that rules have, each once. */
+  get distinctMasks(): readonly FlowWords[] {
+    return this.#subtables.map(({ mask }) => mask);
   }
 
   #sort(): void {

@@ -269,13 +269,16 @@ export class Subtable<R extends Classifiable> {
     }
   }
 
-  /** The rules all of whose flows `match` covers. */
-  *coveredBy(match: Match): Generator<R> {
+  /** Visits the rules all of whose flows `match` covers. */
+  visitCovered(match: Match, visit: (rule: R) => void): void {
     // What a mask leaves open cannot be covered by a match that demands it.
     if (match.mask.some((bits, word) => (bits & ~this.mask[word]!) !== 0)) return;
+    const isAny = match.mask.every((bits) => bits === 0);
     for (const head of this.#buckets.values()) {
       for (let b: Bucket<R> | undefined = head; b !== undefined; b = b.next) {
-        if (b.match.isCoveredBy(match)) yield* rulesOf(b);
+        if (!isAny && !b.match.isCoveredBy(match)) continue;
+        visit(b.rule);
+        b.others?.forEach(visit);
       }
     }
   }

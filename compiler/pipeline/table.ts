@@ -256,7 +256,11 @@ export class Table {
     }
     const known = this.index.among(filter);
     if (known !== undefined) return [...known].filter((rule) => isCollected(rule, match, filter));
-    return [...this.rules.coveredBy(match)].filter((rule) => passes(rule, filter));
+    const rules: Rule[] = [];
+    this.rules.visitCovered(match, (rule) => {
+      if (passes(rule, filter)) rules.push(rule);
+    });
+    return rules;
   }
 
   #replace(old: Rule, rule: Rule, keepCounts: boolean): void {

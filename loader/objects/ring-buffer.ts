@@ -44,6 +44,8 @@ export interface FollowOptions {
   readonly onDrained?: (count: number) => void;
   /** Records per turn of the event loop; default 4096. */
   readonly limit?: number;
+  /** No turn goes on for longer, in milliseconds; default as long as it takes. */
+  readonly limitMs?: number;
   /** Word 0 is set to 1 while records are being drained; see the head of this file. */
   readonly awake?: Int32Array;
   /** Do not keep the process alive. */
@@ -99,16 +101,17 @@ export class RingBuffer implements Disposable {
   }
 
   /**
-   * Delivers the records that are there, oldest first, at most `limit`. Stops at a record whose producer is not done with
+   * Delivers the records that are there, oldest first, at most `limit` and for about `limitMs`. Stops at a record whose producer is not done with
    * it. A record whose callback throws counts as consumed.
    * @returns how many were delivered
    */
-  drain(onRecord: OnRecord, limit = DRAIN_DEFAULT): number {
+  drain(onRecord: OnRecord, limit = DRAIN_DEFAULT, limitMs = Infinity): number {
     this.checkOpen();
     const { headers, mask, memory } = this;
     const end = Number(Atomics.load(this.producer, 0));
     let position = this.position;
     let count = 0;
+    const endMs = limitMs === Infinity ? Infinity : performance.now() + limitMs;
     try {
       while (position < end && count < limit) {
         const at = position & mask;
@@ -119,7 +122,9 @@ export class RingBuffer implements Disposable {
         if ((header & DISCARD) !== 0) continue;
         count++;
         onRecord(memory, at + HEADER_SIZE, size);
-        if (count % RELEASE_EVERY === 0) Atomics.store(this.consumer, 0, BigInt(position));
+        if (count % RELEASE_EVERY !== 0) continue;
+        Atomics.store(this.consumer, 0, BigInt(position));
+        if (performance.now() >= endMs) break;
       }
     } finally {
       if (position !== this.position) {
@@ -138,12 +143,12 @@ export class RingBuffer implements Disposable {
     this.checkOpen();
     if (this.watching !== undefined)
       throw new RangeViolation(`Ring buffer "${this.map.name}" is being followed already`);
-    const { awake, limit = DRAIN_DEFAULT, onDrained } = options;
+    const { awake, limit = DRAIN_DEFAULT, limitMs, onDrained } = options;
     const turn = (): void => {
       if (this.closed) return;
       if (awake !== undefined) Atomics.store(awake, 0, 1);
       try {
-        const count = this.drain(onRecord, limit);
+        const count = this.drain(onRecord, limit, limitMs);
         if (count > 0) onDrained?.(count);
       } catch (error) {
         if (awake !== undefined) Atomics.store(awake, 0, 0); // the process may survive it: let it be woken

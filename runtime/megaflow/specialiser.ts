@@ -12,6 +12,8 @@ import type { Change } from "./change-over.js";
 const DEBOUNCE_MS = 10;
 /** Pause after a build, as a multiple of the time it took. */
 const PAUSE_FACTOR = 3;
+/** Pause after a look through the tables, likewise. */
+const LOOK_PAUSE_FACTOR = 19;
 /** Longest pause after a build that failed. */
 const MAX_BACKOFF_MS = 10_000;
 
@@ -79,14 +81,14 @@ export class Specialiser implements Disposable {
     this.wake();
   }
 
-  /** Looks through the tables: never for more than a quarter of the time, either. */
+  /** Looks through the tables: never for more than a twentieth of the time. */
   private lookAtTables(): void {
     if (!this.areTablesNew) return;
     this.areTablesNew = false;
     const startMs = monotonicMs();
     this.onTables();
     const endMs = monotonicMs();
-    this.notBeforeMs = Math.max(this.notBeforeMs, endMs + PAUSE_FACTOR * (endMs - startMs));
+    this.notBeforeMs = Math.max(this.notBeforeMs, endMs + LOOK_PAUSE_FACTOR * (endMs - startMs));
   }
 
   /** Makes the program in the background. Never rejects. */

@@ -43,16 +43,24 @@ const METADATA: readonly FieldName[] = FIELD_NAMES.filter((field) => {
   return codes.length > 0 && !isOverlap && FLOW[member].at >>> 5 < PACKET_WORDS_AT && field !== "actset_output";
 });
 
+/** What packets had beside their bytes: those of one megaflow had the same. */
+const known = new WeakMap<Uint32Array, Match>();
+
 /** What a packet had beside its bytes, as a match. */
 const metadataMatch = (words: Uint32Array): Match => {
+  let match = known.get(words);
+  if (match !== undefined) return match;
   const flow = newFlow();
   flow.set(words);
-  const match = { value: newFlow(), mask: newFlow() };
+  match = { value: newFlow(), mask: newFlow() };
   matchField(match, "in_port_oxm", readField(flow, "in_port_oxm"));
   for (const field of METADATA) {
+    const { at, bits } = FLOW[fieldSpec(field).in];
+    if (words.subarray(at >>> 5, ((at + bits - 1) >>> 5) + 1).every((word) => word === 0)) continue;
     const value = readField(flow, field);
     if (value.some((byte) => byte !== 0)) matchField(match, field, value);
   }
+  known.set(words, match);
   return match;
 };
 

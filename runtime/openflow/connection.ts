@@ -6,20 +6,25 @@
 
 import type { Duplex } from "node:stream";
 import { CodecError } from "ebpf-assembler";
+import { takeTurns } from "./turns.js";
 import { Framer, HEADER_SIZE } from "./framer.js";
 import { ALL_VERSIONS, decodeHello, encodeHello, encodeHelloFailed, highestVersion } from "./hello.js";
 
 const ECHO_REQUEST = 2;
 const ECHO_REPLY = 3;
 
-/** Messages handled before others get their turn (OVS: 50 a run). */
-const MESSAGES_PER_TURN = 50;
+/** Messages handled before other connections get their turn. */
+const MESSAGES_PER_TURN = 16;
 /** Bytes of messages that wait to be handled, above which the socket is not read. */
 const BACKLOG_MAX = 1 << 20;
+/** Bytes that wait to be handled, below which it is read again. */
+const BACKLOG_LOW = 1 << 18;
 /** Bytes that wait to be sent, above which nothing more is sent unasked for. */
 const CONGESTED = 1 << 20;
 /** Bytes that wait to be sent, above which the peer is not worth waiting for: a dump of a million flows is below it. */
 const SEND_MAX = 1 << 28;
+/** Bytes that are gathered before they are sent. */
+const GATHERED_MAX = 1 << 15;
 /** Time that a closed connection has for its last words. */
 const LINGER_MS = 1000;
 
@@ -61,7 +66,10 @@ export class Connection implements Disposable {
   private backlog: Buffer[] = [];
   private backlogBytes = 0;
   private next = 0;
-  private turn: NodeJS.Immediate | undefined;
+  private hasTurn = false;
+  /** What is sent goes out together with what else is sent by the work in hand. */
+  private gathered: Uint8Array[] = [];
+  private gatheredBytes = 0;
   /** A message is being handled that takes time. */
   private isBusy = false;
   private hasEnded = false;
@@ -95,7 +103,7 @@ export class Connection implements Disposable {
 
   /** Whether the peer reads so slowly that messages it did not ask for should be dropped. */
   get isCongested(): boolean {
-    return this.stream.writableLength > CONGESTED;
+    return this.stream.writableLength + this.gatheredBytes > CONGESTED;
   }
 
   /** A transaction id for a message of ours. */
@@ -123,8 +131,18 @@ export class Connection implements Disposable {
   private write(message: Uint8Array): void {
     this.counters.sent++;
     this.counters.sentBytes += message.length;
-    this.stream.write(message);
+    if (this.gathered.push(message) === 1) process.nextTick(this.flush);
+    this.gatheredBytes += message.length;
+    if (this.gatheredBytes > GATHERED_MAX) this.flush();
   }
+
+  private readonly flush = (): void => {
+    const { gathered } = this;
+    if (gathered.length === 0) return;
+    this.gathered = [];
+    this.gatheredBytes = 0;
+    this.stream.write(gathered.length === 1 ? gathered[0]! : Buffer.concat(gathered));
+  };
 
   private onData(bytes: Buffer): void {
     if (this.isClosed) return;
@@ -145,7 +163,9 @@ export class Connection implements Disposable {
   }
 
   private workLater(): void {
-    if (!this.isBusy) this.turn ??= setImmediate(this.work);
+    if (this.isBusy || this.hasTurn) return;
+    this.hasTurn = true;
+    takeTurns(this);
   }
 
   /** What came before the end is handled first. */
@@ -154,9 +174,9 @@ export class Connection implements Disposable {
     this.workLater();
   }
 
-  /** Handles some of what waits. */
-  private readonly work = (): void => {
-    this.turn = undefined;
+  /** Handles some of what waits. Returns whether there is more. */
+  work(): boolean {
+    this.hasTurn = false;
     for (let i = 0; i < MESSAGES_PER_TURN && this.next < this.backlog.length && !this.isClosed; i++) {
       const message = this.backlog[this.next++]!;
       this.backlogBytes -= message.length;
@@ -167,18 +187,19 @@ export class Connection implements Disposable {
         this.isBusy = false;
         if (!this.isClosed) this.workLater();
       });
-      return;
+      return false;
     }
-    if (this.isClosed) return;
+    if (this.isClosed) return false;
+    if (this.backlogBytes < BACKLOG_LOW && this.stream.isPaused()) this.stream.resume();
     if (this.next < this.backlog.length) {
-      this.turn = setImmediate(this.work);
-      return;
+      this.hasTurn = true;
+      return true;
     }
     this.backlog = [];
     this.next = 0;
     if (this.hasEnded) this.close("the peer closed the connection");
-    else if (this.stream.isPaused()) this.stream.resume();
-  };
+    return false;
+  }
 
   /** A promise for a message that takes time. */
   private handle(message: Buffer): Promise<void> | undefined {
@@ -219,8 +240,8 @@ export class Connection implements Disposable {
   close(reason: string): void {
     if (this.isClosed) return;
     this.isClosed = true;
-    clearImmediate(this.turn);
     this.backlog = [];
+    this.flush();
     this.stream.end();
     // A peer that does not read must not keep the stream.
     this.stream.resume();

@@ -84,15 +84,30 @@ export class ByteWriter {
     return this.zeros(-(this.#size - from) & 7);
   }
 
+  /** Puts a number of 1, 2 or 4 bytes in that was not known before. */
+  set(at: number, value: number, bytes: 1 | 2 | 4): void {
+    if (bytes === 4) this.#view.setUint32(at, value);
+    else if (bytes === 2) this.#view.setUint16(at, value);
+    else this.#bytes[at] = value;
+  }
+
+  /** Takes out what was written from `at` on, in memory of its own. */
+  cut(at: number): Uint8Array {
+    const rest = this.#bytes.slice(at, this.#size);
+    this.#size = at;
+    return rest;
+  }
+
   /** Puts a number in that was not known before. */
   set16(at: number, value: number): this {
     this.#view.setUint16(at, value);
     return this;
   }
 
-  /** What was written, in memory of its own. */
+  /** What was written, in memory of its own: the writer's, if it is nearly full. Nothing may be written any more. */
   finish(): Uint8Array {
-    return this.#bytes.slice(0, this.#size);
+    const isFull = this.#size > this.#bytes.length - (this.#bytes.length >>> 4);
+    return isFull ? this.#bytes.subarray(0, this.#size) : this.#bytes.slice(0, this.#size);
   }
 }
 

@@ -101,12 +101,7 @@ const decodeInstruction = (type: number, body: ActionReader, minor: MinorVersion
 
 const EXPERIMENTER = 0xffff;
 
-/**
- * Reads what stands behind the match of a flow: actions in OpenFlow 1.0, later instructions.
- *
- * @throws OpenFlowError with the error that a switch answers
- */
-export const decodeInstructions = (bytes: Uint8Array, minor: MinorVersion): Action[] => {
+const readInstructions = (bytes: Uint8Array, minor: MinorVersion): Action[] => {
   if (minor === 0) {
     if (bytes.length % 8 !== 0) refuse("OFPBRC_BAD_LEN", `Cannot read ${bytes.length} bytes of actions`);
     const actions = decodeList(bytes, minor);
@@ -136,5 +131,27 @@ export const decodeInstructions = (bytes: Uint8Array, minor: MinorVersion): Acti
     .sort((a, b) => a.order - b.order)
     .flatMap(({ type, body }) => decodeInstruction(type, new ActionReader(body), minor));
   verify(actions, minor, true);
+  return actions;
+};
+
+/** Lists that were read, by version and bytes: a controller says the same of many flows. */
+const known = new Map<string, readonly Action[]>();
+const MAX_KNOWN = 1024;
+const MAX_KNOWN_BYTES = 128;
+
+/**
+ * Reads what stands behind the match of a flow: actions in OpenFlow 1.0, later instructions. Equal bytes may give the same list.
+ *
+ * @throws OpenFlowError with the error that a switch answers
+ */
+export const decodeInstructions = (bytes: Uint8Array, minor: MinorVersion): readonly Action[] => {
+  if (bytes.length > MAX_KNOWN_BYTES) return readInstructions(bytes, minor);
+  const key = `${minor}${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("latin1")}`;
+  const found = known.get(key);
+  if (found !== undefined) return found;
+  // What is kept must not keep the message.
+  const actions = readInstructions(bytes.slice(), minor);
+  if (known.size >= MAX_KNOWN) known.clear();
+  known.set(key, actions);
   return actions;
 };

@@ -22,6 +22,7 @@ import { MAX_PORTS } from "../ports.js";
 import type { Match } from "../types.js";
 import { COOKIE_CODE, MATCH_HEADER_BYTES, MATCH_TYPE_OXM, type CookieMatch } from "./encode-match.js";
 import { OpenFlowError } from "./errors.js";
+import { MatchTemplates, type PlacedField } from "./match-template.js";
 import { codedField, decodeHeader, fromWireValue, valueBytesOf, type FieldHeader } from "./field-header.js";
 
 export interface DecodeOptions {
@@ -149,8 +150,11 @@ const addField = (match: DraftMatch, field: FieldName, entry: WireEntry, loose: 
 const isCookie = ({ cls, number, experimenter }: FieldHeader, valueBytes: number): boolean =>
   cls === COOKIE_CODE.cls && number === COOKIE_CODE.field && experimenter === 0 && valueBytes === 8;
 
+/** Strict matches without cookies, which are most. */
+const templates = new MatchTemplates();
+
 /**
- * Reads a list of fields, without header and padding.
+ * Reads a list of fields, without header and padding. The mask of the match is shared with others: it must not be changed.
  *
  * @throws {@link OpenFlowError} with an error OFPBMC_*, as OVS answers
  */
@@ -158,13 +162,20 @@ export const decodeFields = (
   bytes: Uint8Array,
   { cookies = false, loose = false }: DecodeOptions = {},
 ): DecodedMatch => {
+  const mayBeKnown = !loose && !cookies;
+  const known = mayBeKnown ? templates.find(bytes) : undefined;
+  if (known !== undefined) return { match: known };
   const match: DraftMatch = { value: newFlow(), mask: newFlow() };
+  const placed: PlacedField[] = [];
   let cookie: CookieMatch | undefined;
   for (let at = 0; at < bytes.length;) {
     const entry = decodeEntry(bytes, at);
+    const valueAt = at + entry.header.size;
     at += entry.size;
     const coded = codedField(entry.header);
     if (coded !== undefined) {
+      const { field } = coded;
+      placed.push({ field, valueAt, ...(entry.mask === undefined ? {} : { maskAt: valueAt + entry.value.length }) });
       addField(match, coded.field, entry, loose);
       continue;
     }
@@ -184,6 +195,7 @@ export const decodeFields = (
     );
   }
   if (!loose) forgetEthernet(match);
+  if (mayBeKnown) templates.note(bytes, placed, match);
   return cookie === undefined ? { match } : { match, cookie };
 };
 

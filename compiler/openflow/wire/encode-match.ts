@@ -10,7 +10,9 @@ import { ETH_TYPE, IP_PROTO, ND } from "../../packet/headers.js";
 import { write16 } from "../../packet/words.js";
 import { toBytes } from "../big-endian.js";
 import type { Match } from "../types.js";
+import type { ByteWriter } from "./bytes.js";
 import { encodeFieldHeader, encodeHeader, toWireValue } from "./field-header.js";
+import { WrittenMatches, type PlacedField } from "./match-template.js";
 
 /** A match on cookies, which the Nicira extended match holds as if they were a field. */
 export interface CookieMatch {
@@ -32,6 +34,9 @@ const NEVER_WHOLE: ReadonlySet<FieldName> = new Set<FieldName>(["ct_state", "tun
 
 class Encoder {
   readonly parts: Uint8Array[] = [];
+  /** Where the values are, in bytes from the first part. */
+  readonly placed: PlacedField[] = [];
+  private size = 0;
   /** A field came that only Ethernet packets have. */
   impliesEthernet = false;
 
@@ -43,6 +48,8 @@ class Encoder {
   entry(field: FieldName, value: Uint8Array, mask?: Uint8Array): void {
     const header = encodeFieldHeader(field, this.minor, mask !== undefined, value.length);
     this.parts.push(header, value, ...(mask === undefined ? [] : [mask]));
+    this.placed.push({ field, valueAt: this.size + header.length });
+    this.size += header.length + value.length + (mask?.length ?? 0);
     if (fieldSpec(field).needs !== "none") this.impliesEthernet = true;
   }
 
@@ -147,7 +154,14 @@ const CONNECTION: readonly FieldName[] = [
  * @param minor - 0 for the Nicira extended match
  * @param cookie - NXM only
  */
-export const encodeFields = (match: Match, minor: MinorVersion, cookie?: CookieMatch): Uint8Array => {
+export const encodeFields = (match: Match, minor: MinorVersion, cookie?: CookieMatch): Uint8Array =>
+  encodePlaced(match, minor, cookie).bytes;
+
+const encodePlaced = (
+  match: Match,
+  minor: MinorVersion,
+  cookie?: CookieMatch,
+): { readonly bytes: Uint8Array; readonly placed: readonly PlacedField[] } => {
   const e = new Encoder(match, minor);
   const type = etherType(match.value);
   if (get(match.value, "packet_type") !== 0) e.put("packet_type");
@@ -171,9 +185,12 @@ export const encodeFields = (match: Match, minor: MinorVersion, cookie?: CookieM
   }
   const saysEthernet = get(match.mask, "packet_type") !== 0 && get(match.value, "packet_type") === 0;
   if (saysEthernet && !e.impliesEthernet) {
-    e.parts.unshift(encodeFieldHeader("packet_type", minor, false), new Uint8Array(WIRE_BYTES.packet_type));
+    const before = [encodeFieldHeader("packet_type", minor, false), new Uint8Array(WIRE_BYTES.packet_type)];
+    const shift = before.reduce((size, { length }) => size + length, 0);
+    const placed = e.placed.map((each) => ({ ...each, valueAt: each.valueAt + shift }));
+    return { bytes: concatBytes(...before, ...e.parts), placed };
   }
-  return concatBytes(...e.parts);
+  return { bytes: concatBytes(...e.parts), placed: e.placed };
 };
 
 const padded = (bytes: Uint8Array): Uint8Array => {
@@ -195,11 +212,28 @@ export const encodeNxm = (
   return { bytes: padded(fields), length: fields.length };
 };
 
-/** An OXM match with its header, padded with zeros to a multiple of 8 bytes. */
-export const encodeOxm = (match: Match, minor: MinorVersion): Uint8Array => {
-  const fields = encodeFields(match, minor);
+const withHeader = (fields: Uint8Array): Uint8Array => {
   const header = new Uint8Array(MATCH_HEADER_BYTES);
   write16(header, 0, MATCH_TYPE_OXM);
   write16(header, 2, MATCH_HEADER_BYTES + fields.length);
   return padded(concatBytes(header, fields));
+};
+
+/** An OXM match with its header, padded with zeros to a multiple of 8 bytes. */
+export const encodeOxm = (match: Match, minor: MinorVersion): Uint8Array => withHeader(encodeFields(match, minor));
+
+const written = new WrittenMatches();
+
+/** Writes {@link encodeOxm} of a match whose mask does not change any more: what is like another is written quickly. */
+export const putOxm = (writer: ByteWriter, match: Match, minor: MinorVersion): void => {
+  if (written.put(writer, match, minor)) return;
+  const { bytes: fields, placed } = encodePlaced(match, minor);
+  const bytes = withHeader(fields);
+  written.note(
+    match,
+    minor,
+    bytes,
+    placed.map((each) => ({ ...each, valueAt: each.valueAt + MATCH_HEADER_BYTES })),
+  );
+  writer.put(bytes);
 };

@@ -1,7 +1,6 @@
 // Messages about flows: flow mods, flow removed, requests for flow statistics, in the forms of OpenFlow 1.0, of Nicira and
 // of OpenFlow 1.1 and later.
 
-import { fromBytes } from "../big-endian.js";
 import { etherType, matchesField } from "../field-access.js";
 import { foreignAddress, normalizeMatch } from "../normalize.js";
 import { read16, read32 } from "../../packet/words.js";
@@ -33,13 +32,13 @@ export interface WireFlowMod {
   readonly match: Match;
   readonly priority: number;
   /** Absent = none is set. */
-  readonly newCookie?: bigint;
+  readonly newCookie?: bigint | undefined;
   readonly cookie: CookieMatch;
   readonly idleTimeout: number;
   readonly hardTimeout: number;
   readonly importance: number;
   /** Packet that waits in the switch; absent = none. */
-  readonly buffer?: number;
+  readonly buffer?: number | undefined;
   readonly outPort: number;
   /** {@link ANY_GROUP}: whatever groups a flow uses. */
   readonly outGroup: number;
@@ -56,7 +55,10 @@ const NO_COOKIE = 0xffffffffffffffffn;
 const NO_BUFFER = 0xffffffff;
 const ALL_TABLES = 0xff;
 
-const cookieAt = (b: Uint8Array, at: number): bigint => fromBytes(b.subarray(at, at + 8));
+const cookieAt = (b: Uint8Array, at: number): bigint => {
+  const [high, low] = [read32(b, at), read32(b, at + 4)];
+  return high === 0 ? BigInt(low) : (BigInt(high) << 32n) | BigInt(low);
+};
 
 /** A match of OpenFlow 1.1 or later, and the bytes behind it. @throws {@link OpenFlowError} */
 export const pullMatch = (b: Uint8Array): { readonly match: Match; readonly rest: Uint8Array } => {
@@ -85,7 +87,10 @@ const FLAGS: readonly Flag[] = [
   { flag: "no_byte_counts", bit: 16, since: 3 },
 ];
 
-export const decodeFlowFlags = (bits: number, minor: number): FlowFlag[] => {
+const NO_FLAGS: readonly FlowFlag[] = [];
+
+export const decodeFlowFlags = (bits: number, minor: number): readonly FlowFlag[] => {
+  if (bits === 0) return NO_FLAGS;
   const known = FLAGS.filter(({ since }) => since <= minor);
   const left = known.reduce((rest, { bit }) => rest & ~bit, bits);
   if (left !== 0) {
@@ -193,17 +198,18 @@ const decode11 = (b: Uint8Array, minor: number): Decoded => {
   if (table === ALL_TABLES && (minor === 1 || !deletes)) {
     throw new OpenFlowError("OFPFMFC_BAD_TABLE_ID", "Cannot use all tables: only deleting can");
   }
+  const buffer = read32(b, 24);
   return {
     command,
     table,
     match,
     priority: read16(b, 22),
-    ...(sets ? cookieOf(cookie) : {}),
+    newCookie: sets && cookie !== NO_COOKIE ? cookie : undefined,
     cookie: sets ? NO_COOKIE_MATCH : { value: cookie, mask },
     idleTimeout: read16(b, 18),
     hardTimeout: read16(b, 20),
     importance: minor >= 4 && command === 0 ? read16(b, 38) : 0,
-    ...(read32(b, 24) === NO_BUFFER ? {} : { buffer: read32(b, 24) }),
+    buffer: buffer === NO_BUFFER ? undefined : buffer,
     outPort: port32(read32(b, 28)),
     outGroup: read32(b, 32),
     flags: read16(b, 36),
@@ -228,7 +234,7 @@ export const decodeFlowMod = (message: Message, tableIds = true): WireFlowMod =>
   const command = commandOf(isPlain ? (mod.table << 8) | mod.command : mod.command);
   const flags = decodeFlowFlags(minor === 0 ? mod.flags & ~EMERGENCY : mod.flags, minor);
   refuseEmergency(mod, minor);
-  return { ...mod, ...(isPlain ? { table: ALL_TABLES } : {}), command, flags };
+  return Object.assign(mod, isPlain ? { table: ALL_TABLES, command, flags } : { command, flags });
 };
 
 /** A flow that is gone, as the switch tells it. */

@@ -1,5 +1,6 @@
 // Statistics of flows: each by itself, and summed up. OpenFlow 1.5 has counters as fields of their own, like a match.
 
+import { rowOf } from "../actions/table.js";
 import { carryActions } from "../carry.js";
 import type { MinorVersion } from "../fields.js";
 import type { Action, FlowFlag, Match } from "../types.js";
@@ -8,7 +9,7 @@ import { ByteReader, ByteWriter } from "./bytes.js";
 import { decodeInstructions } from "./decode-actions.js";
 import { decodeNxm } from "./decode-match.js";
 import { encodeInstructions } from "./encode-actions.js";
-import { encodeNxm, encodeOxm } from "./encode-match.js";
+import { encodeNxm, putOxm } from "./encode-match.js";
 import { OpenFlowError } from "./errors.js";
 import { decodeFlowFlags, flowFlagBits, pullMatch } from "./flow-message.js";
 import { decodeMatch10, encodeMatch10, encodeMatch11, MATCH_10_BYTES } from "./fixed-match.js";
@@ -30,9 +31,9 @@ export interface WireFlowStats {
   /** Seconds since the last packet, and since the flow was changed; absent where nothing says so. */
   readonly idleAge?: number;
   readonly hardAge?: number;
-  /** Absent = not counted. */
-  readonly packets?: bigint;
-  readonly bytes?: bigint;
+  /** Absent = not counted. A number is exact up to 2^53. */
+  readonly packets?: bigint | number;
+  readonly bytes?: bigint | number;
   readonly actions: readonly Action[];
 }
 
@@ -54,19 +55,34 @@ const putCookieAndCounts = (writer: ByteWriter, stats: WireFlowStats, unknown: b
     .u64(stats.packets ?? unknown)
     .u64(stats.bytes ?? unknown);
 
-const putMatch = (writer: ByteWriter, match: Match, minor: MinorVersion): ByteWriter =>
-  writer.put(minor === 1 ? encodeMatch11(match) : encodeOxm(match, minor));
+const putMatch = (writer: ByteWriter, match: Match, minor: MinorVersion): void => {
+  if (minor === 1) writer.put(encodeMatch11(match));
+  else putOxm(writer, match, minor);
+};
 
-/** One flow as an element of a reply. */
-export const encodeFlowStats = (
+/** Lists of actions whose bytes are the same for every flow, by version: those that are said in the same words everywhere. */
+const plain = new WeakMap<readonly Action[], Map<MinorVersion, Uint8Array>>();
+
+const instructionsOf = ({ actions, match }: WireFlowStats, minor: MinorVersion, format: FlowFormat10): Uint8Array => {
+  const known = plain.get(actions)?.get(minor);
+  if (known !== undefined) return known;
+  const carried = carryActions(actions, match, flowProtocol(minor, format)) ?? actions;
+  const bytes = encodeInstructions(carried, minor);
+  if (actions.every((action) => rowOf(action).carry === undefined))
+    plain.set(actions, (plain.get(actions) ?? new Map<MinorVersion, Uint8Array>()).set(minor, bytes));
+  return bytes;
+};
+
+/** Writes one flow of a table as an element of a reply. The mask of its match must not change any more. */
+export const putFlowStats = (
+  writer: ByteWriter,
   stats: WireFlowStats,
   minor: MinorVersion,
   format: FlowFormat10 = "nxm",
-): Uint8Array => {
+): void => {
   const { match, table, priority, idleTimeout, hardTimeout, durationS, durationNs, idleAge, hardAge } = stats;
-  const carried = carryActions(stats.actions, match, flowProtocol(minor, format)) ?? stats.actions;
-  const instructions = encodeInstructions(carried, minor);
-  const writer = new ByteWriter(192 + instructions.length);
+  const instructions = instructionsOf(stats, minor, format);
+  const start = writer.length;
   writer.u16(0);
   if (minor === 5) {
     writer.zeros(2).u8(table).u8(0).u16(priority).u16(idleTimeout).u16(hardTimeout);
@@ -79,7 +95,8 @@ export const encodeFlowStats = (
       .u16(minor >= 3 ? flowFlagBits(stats.flags, minor) : 0)
       .u16(minor >= 4 ? stats.importance : 0)
       .zeros(2);
-    putMatch(putCookieAndCounts(writer, stats, 0n), match, minor);
+    putCookieAndCounts(writer, stats, 0n);
+    putMatch(writer, match, minor);
   } else if (format === "nxm") {
     const nxm = encodeNxm(match);
     writer.u8(table).u8(0).u32(durationS).u32(durationNs).u16(priority).u16(idleTimeout).u16(hardTimeout);
@@ -91,7 +108,7 @@ export const encodeFlowStats = (
     putCookieAndCounts(writer, stats, 0n);
   }
   writer.put(instructions);
-  return writer.set16(0, writer.length).finish();
+  writer.set16(start, writer.length - start);
 };
 
 const known = (count: bigint): bigint | undefined => (count === UNKNOWN ? undefined : count);

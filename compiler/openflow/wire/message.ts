@@ -113,8 +113,18 @@ for (const row of MESSAGES as readonly MessageRow[]) {
 
 const hasVersion = ({ versions: [from, to] }: MessageRow, version: number): boolean => from <= version && version <= to;
 
+/** Messages that their type alone tells, by version and type. */
+const plainRows = new Array<MessageRow | undefined>(7 << 8).fill(undefined);
+for (const row of MESSAGES as readonly MessageRow[]) {
+  const [from, to] = row.versions;
+  if (row.stat === undefined && row.vendor === undefined)
+    for (let version = from; version <= to; version++) plainRows[(version << 8) | row.type] = row;
+}
+
 const rowOf = (header: MessageHeader): MessageRow | undefined =>
-  byKey.get(keyOf(header))?.find((row) => hasVersion(row, header.version));
+  header.stat === undefined && header.vendor === undefined
+    ? plainRows[(header.version << 8) | header.type]
+    : byKey.get(keyOf(header))?.find((row) => hasVersion(row, header.version));
 
 /**
  * Finds out which message it is, and whether its length fits.
@@ -188,6 +198,9 @@ export const encodeMessage = (
   return finish(writer);
 };
 
+/** Room for the answers that are short. */
+const FIRST_ROOM = 1 << 12;
+
 /** An answer of many parts: each element goes whole into a message, and all messages but the last say that more come. */
 export class MultipartWriter {
   readonly #row: MessageRow;
@@ -201,11 +214,11 @@ export class MultipartWriter {
     private readonly send: (message: Uint8Array) => void,
   ) {
     this.#row = messageRow(name, version);
-    this.#writer = this.#begin();
+    this.#writer = this.#begin(FIRST_ROOM);
   }
 
-  #begin(): ByteWriter {
-    const writer = new ByteWriter(1 << 12);
+  #begin(room: number): ByteWriter {
+    const writer = new ByteWriter(room);
     putHeader(writer, this.#row, this.version, this.xid, 0);
     return writer;
   }
@@ -213,12 +226,19 @@ export class MultipartWriter {
   /** Appends an element. One that no message can hold is left out, as OVS does. */
   add(element: Uint8Array): void {
     if (this.#writer.length + element.length > MAX_LENGTH) {
-      const next = this.#begin();
+      const next = this.#begin(MAX_LENGTH + 1);
       if (next.length + element.length > MAX_LENGTH) return;
       this.send(finish(this.#writer.set16(HEADER_BYTES + 2, MORE)));
       this.#writer = next;
     }
     this.#writer.put(element);
+  }
+
+  /** {@link add} of what `write` writes. */
+  write(write: (writer: ByteWriter) => void): void {
+    const start = this.#writer.length;
+    write(this.#writer);
+    if (this.#writer.length > MAX_LENGTH) this.add(this.#writer.cut(start));
   }
 
   /** Sends what is left; a message without elements, if there were none. */

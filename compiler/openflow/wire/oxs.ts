@@ -7,13 +7,13 @@ import { OpenFlowError } from "./errors.js";
 const OXS = { durationS: 0, idleAge: 1, flows: 3, packets: 4, bytes: 5 } as const;
 const OXS_CLASS = 0x8002;
 
-/** Counters that travel as fields. */
-export interface WireCounters {
+/** Counters that travel as fields. Numbers are exact up to 2^53. */
+export interface WireCounters<Count = bigint | number> {
   readonly durationS?: number;
   readonly durationNs?: number;
   readonly idleAge?: number;
-  readonly packets?: bigint;
-  readonly bytes?: bigint;
+  readonly packets?: Count;
+  readonly bytes?: Count;
   readonly flows?: number;
 }
 
@@ -40,14 +40,14 @@ const badStats = (reason: string): never => {
 };
 
 /** Reads counters that are fields; those that nobody knows are left out. @throws {@link OpenFlowError} */
-export const readOxs = (reader: ByteReader): WireCounters => {
+export const readOxs = (reader: ByteReader): WireCounters<bigint> => {
   const head = new ByteReader(reader.bytes.subarray(reader.at), "OFPBMC_BAD_LEN");
   const length = head.skip(2).u16();
   const whole = (length + 7) & ~7;
   if (length < 4 || whole > reader.left) badStats(`they say that they have ${length} bytes`);
   const fields = head.part(length - 4);
   reader.skip(whole);
-  let counters: WireCounters = {};
+  let counters: WireCounters<bigint> = {};
   while (fields.left > 0) {
     const cls = fields.u16();
     const code = fields.u8();

@@ -9,7 +9,7 @@ import { toBytes } from "../big-endian.js";
 import { ByteReader, ByteWriter, properties, putProperty } from "./bytes.js";
 import { decodeActions } from "./decode-actions.js";
 import { decodeFields, decodeNxm, decodeOxm } from "./decode-match.js";
-import { encodeFields, encodeNxm, encodeOxm } from "./encode-match.js";
+import { encodeFields, encodeNxm, encodeOxm, putOxm } from "./encode-match.js";
 import { OpenFlowError } from "./errors.js";
 import { minorOf, type Message } from "./message.js";
 import { port16, port32, putPort, readPort } from "./port-number.js";
@@ -31,7 +31,7 @@ export interface WirePacketIn {
   readonly table: number;
   /** Absent where nothing says so. */
   readonly cookie?: bigint;
-  /** Pipeline fields, the port of entry among them. */
+  /** Pipeline fields, the port of entry among them. It does not change any more. */
   readonly metadata: Match;
   /** Absent = none. */
   readonly buffer?: number;
@@ -81,7 +81,10 @@ export const putPacketIn = (writer: ByteWriter, pin: WirePacketIn, minor: MinorV
   if (minor === 1) writer.u32(inPort).u32(inPort);
   writer.u16(totalBytes).u8(reason).u8(table);
   if (minor >= 3) writer.u64(cookie);
-  if (minor >= 2) writer.put(encodeOxm(pin.metadata, minor)).zeros(2);
+  if (minor >= 2) {
+    putOxm(writer, pin.metadata, minor);
+    writer.zeros(2);
+  }
   writer.put(packet);
 };
 

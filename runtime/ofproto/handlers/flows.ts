@@ -8,26 +8,29 @@ import {
   decodeFlowMod,
   decodeFlowRequest,
   decodeInstructions,
-  encodeFlowStats,
   OpenFlowError,
   PORT,
   putAggregate,
-  type FlowFlag,
+  putFlowStats,
+  type Flow,
   type FlowMod,
   type Message,
   type MessageName,
   type Rule,
   type RuleFilter,
+  type WireFlowStats,
 } from "#compiler";
 import { monotonicMs } from "../../clock.js";
 import type { OfConn } from "../ofconn.js";
 import type { Ofproto } from "../ofproto.js";
-import { duration, inSlices, sourceOf, type Handler } from "../request.js";
+import { inSlices, sourceOf, type Handler } from "../request.js";
 
 const ALL_TABLES = 0xff;
 
 /** Cookie of a flow that was added without one. */
 const NO_COOKIE = 0xffffffffffffffffn;
+
+const NO_WARNINGS: FlowMod["warnings"] = [];
 
 /** Only the parts of a filter that select something. */
 const filterOf = ({
@@ -47,31 +50,38 @@ const filterOf = ({
  */
 export const readFlowMod = (conn: OfConn, message: Message): FlowMod => {
   const wire = decodeFlowMod(message, conn.tableIds);
-  const { command, match, priority, newCookie, cookie, importance, idleTimeout, hardTimeout } = wire;
-  // OpenFlow 1.0 and 1.1 have no flag for it: adding always resets counters.
-  const flags: readonly FlowFlag[] = conn.minor < 2 && command === "add" ? [...wire.flags, "reset_counts"] : wire.flags;
-  const table = wire.table === ALL_TABLES ? 0 : wire.table;
-  const deletes = command.startsWith("delete");
+  const { command, match, newCookie, cookie } = wire;
+  const isAdd = command === "add";
+  const deletes = command === "delete" || command === "delete_strict";
   const decoded = decodeInstructions(wire.actions, conn.minor);
-  const actions = deletes ? [] : decoded;
   checkWireActions(decoded, match, wire.table, conn.protocol);
   if (wire.buffer !== undefined && !deletes)
     throw new OpenFlowError("OFPBRC_BUFFER_UNKNOWN", `Cannot send packet ${wire.buffer}: none waits`);
-  const flow = {
-    ...{ table, priority, cookie: newCookie ?? (command === "add" ? NO_COOKIE : 0n) },
-    ...{ idleTimeout, hardTimeout, importance, flags, match, actions },
+  const isEverywhere = wire.table === ALL_TABLES;
+  const flow: Flow = {
+    table: isEverywhere ? 0 : wire.table,
+    priority: wire.priority,
+    cookie: newCookie ?? (isAdd ? NO_COOKIE : 0n),
+    idleTimeout: wire.idleTimeout,
+    hardTimeout: wire.hardTimeout,
+    importance: wire.importance,
+    // OpenFlow 1.0 and 1.1 have no flag for it: adding always resets counters.
+    flags: conn.minor < 2 && isAdd ? [...wire.flags, "reset_counts"] : wire.flags,
+    match,
+    actions: deletes ? [] : decoded,
   };
-  const changes = command === "modify" || command === "modify_strict";
+  // Most are additions, at a rate that counts.
+  if (isAdd) return { command, flow, table: flow.table, protocols: CARRIED_BY.any, warnings: NO_WARNINGS };
   return {
     command,
     flow,
-    ...(wire.table === ALL_TABLES && command !== "add" ? {} : { table }),
+    ...(isEverywhere ? {} : { table: flow.table }),
     ...filterOf({ cookie, outPort: deletes ? wire.outPort : PORT.NONE, outGroup: deletes ? wire.outGroup : ANY_GROUP }),
-    ...(changes
-      ? { addIfMissing: cookie.mask === 0n && newCookie !== undefined, newCookie: newCookie !== undefined }
-      : {}),
+    ...(deletes
+      ? {}
+      : { addIfMissing: cookie.mask === 0n && newCookie !== undefined, newCookie: newCookie !== undefined }),
     protocols: CARRIED_BY.any,
-    warnings: [],
+    warnings: NO_WARNINGS,
   };
 };
 
@@ -104,21 +114,25 @@ const flowStats: Handler = async ({ ofproto, conn, message }) => {
   const reply = conn.multipart(isNicira ? "NXST_FLOW reply" : "OFPST_FLOW reply", xid);
   const format = isNicira ? "nxm" : "openflow10";
   await inSlices(rules, (rule) => {
-    const { table, priority, match, cookie, idleTimeout, hardTimeout, importance, flags, actions } = rule;
-    reply.add(
-      encodeFlowStats(
-        {
-          ...{ table, priority, match, cookie, idleTimeout, hardTimeout, importance, flags, actions },
-          ...duration(nowMs - rule.createdMs),
-          idleAge: ageS(nowMs, rule.usedMs),
-          hardAge: ageS(nowMs, rule.modifiedMs),
-          packets: BigInt(rule.packets),
-          bytes: BigInt(rule.bytes),
-        },
-        conn.minor,
-        format,
-      ),
-    );
+    const ageMs = Math.max(0, Math.floor(nowMs - rule.createdMs));
+    const stats: WireFlowStats = {
+      table: rule.table,
+      priority: rule.priority,
+      match: rule.match,
+      cookie: rule.cookie,
+      durationS: Math.floor(ageMs / 1000),
+      durationNs: (ageMs % 1000) * 1_000_000,
+      idleTimeout: rule.idleTimeout,
+      hardTimeout: rule.hardTimeout,
+      importance: rule.importance,
+      flags: rule.flags,
+      idleAge: ageS(nowMs, rule.usedMs),
+      hardAge: ageS(nowMs, rule.modifiedMs),
+      packets: rule.packets,
+      bytes: rule.bytes,
+      actions: rule.actions,
+    };
+    reply.write((writer) => putFlowStats(writer, stats, conn.minor, format));
   });
   reply.end();
 };

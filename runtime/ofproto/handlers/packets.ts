@@ -13,14 +13,17 @@ import {
 import type { OfConn } from "../ofconn.js";
 import type { Handler } from "../request.js";
 
+const EXACT = newFlow().fill(0xffffffff);
+/** The packet that is being checked. */
+const value = newFlow();
+
 /** @throws {@link OpenFlowError} for actions that do not fit the packet, or a packet that should wait here */
 export const checkPacketOut = (conn: OfConn, { buffer, packet, inPort, metadata, actions }: WirePacketOut): void => {
   if (buffer !== undefined)
     throw new OpenFlowError("OFPBRC_BUFFER_UNKNOWN", `Cannot send packet ${buffer}: none waits`);
-  const value = newFlow();
   extract(packet, packet.length, inPort, value);
-  value.forEach((word, i) => (value[i] = word | metadata.value[i]!));
-  checkWireActions(actions, { value, mask: newFlow().fill(0xffffffff) }, 0, conn.protocol);
+  for (let i = 0; i < value.length; i++) value[i]! |= metadata.value[i]!;
+  checkWireActions(actions, { value, mask: EXACT }, 0, conn.protocol);
 };
 
 const packetOut: Handler = ({ ofproto, conn, message }) => {

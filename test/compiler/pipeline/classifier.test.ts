@@ -224,7 +224,7 @@ describe("Classifier", () => {
     assert.equal(markedBits(mask, "tp_dst"), 0);
   });
 
-  it("coveredBy() gives exactly the rules that a more general match covers", () => {
+  it("visitCovered() visits exactly the rules that a more general match covers", () => {
     const classifier = build([
       { id: 0, priority: 1, match: exact({ nw_dst: [0x0a010000, 16] }) },
       { id: 1, priority: 1, match: exact({ nw_dst: [0x0b010000, 16] }) },
@@ -232,7 +232,11 @@ describe("Classifier", () => {
       { id: 3, priority: 1, match: exact({ nw_dst: [0x0a000000, 7] }) },
       { id: 4, priority: 1, match: exact({}) },
     ]);
-    const covered = (match: Match): number[] => [...classifier.coveredBy(match)].map(({ id }) => id).sort();
+    const covered = (match: Match): number[] => {
+      const ids: number[] = [];
+      classifier.visitCovered(match, ({ id }) => ids.push(id));
+      return ids.sort();
+    };
     assert.deepEqual(covered(exact({ nw_dst: [0x0a000000, 8] })), [0, 2]);
     assert.deepEqual(covered(exact({ tp_dst: [80, 16] })), [2]);
     assert.deepEqual(covered(exact({})), [0, 1, 2, 3, 4]);

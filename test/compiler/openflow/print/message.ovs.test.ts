@@ -10,7 +10,6 @@ import {
   ANY_GROUP,
   ByteWriter,
   encodeActions,
-  encodeFlowStats,
   encodeFlowUpdate,
   encodeGroupDesc,
   encodeGroupStats,
@@ -24,6 +23,7 @@ import {
   portToText,
   putAggregate,
   putFlowRemoved,
+  putFlowStats,
   putPacketIn,
   putPacketIn2,
   putPacketInNx,
@@ -257,11 +257,14 @@ const BODY: Readonly<Partial<Record<MessageRow["kind"], Make>>> = {
         cookie: BigInt(r.below(99)),
       };
       const rest = { idleTimeout: r.below(3), hardTimeout: r.below(3), importance: r.below(3), flags: [], ...time };
-      return encodeFlowStats(
+      const writer = new ByteWriter();
+      putFlowStats(
+        writer,
         { ...stats, ...rest, ...counts, ...ages },
         minor,
         vendor === undefined ? "openflow10" : "nxm",
       );
+      return writer.finish();
     }),
   aggregate_reply: (r, minor) => {
     const writer = new ByteWriter();
