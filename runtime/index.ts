@@ -20,6 +20,7 @@ export * from "./log.js";
 export * from "./megaflow/actions.js";
 export * from "./megaflow/cache.js";
 export * from "./megaflow/first-plan.js";
+export * from "./megaflow/heat.js";
 export * from "./megaflow/mask-class.js";
 export * from "./megaflow/revalidator.js";
 export * from "./megaflow/specialiser.js";

@@ -28,8 +28,6 @@ const readU64 = (view: DataView, at: number): number =>
 export interface SubtableStore<Owner> extends Disposable, Iterable<Placement<Owner>> {
   readonly table: Subtable;
   readonly size: number;
-  /** Packets that hit this subtable, as far as counters were read. */
-  readonly hits: number;
   /** Bytes that the entries take at most, for memory reports. */
   readonly memoryBytes: number;
 
@@ -74,7 +72,6 @@ export class HashStore<Owner> implements SubtableStore<Owner> {
   private readonly keyBuffer: Buffer;
   private readonly value: DataView;
   /** Packets that hit this subtable, as far as counters were read. */
-  hits = 0;
 
   /** @param map - owned from now on */
   constructor(
@@ -174,7 +171,6 @@ export class HashStore<Owner> implements SubtableStore<Owner> {
     const newBytes = bytes - placement.bytes;
     placement.packets = packets;
     placement.bytes = bytes;
-    this.hits += newPackets;
     onTraffic(placement, newPackets, newBytes);
   }
 

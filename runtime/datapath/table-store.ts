@@ -81,7 +81,6 @@ export class TableStore<Owner> implements SubtableStore<Owner> {
   private readonly value: DataView;
   private readonly valueWords: Uint32Array;
   private readonly memory: TableMemory;
-  hits = 0;
 
   /** @param number - of the subtable in the table */
   constructor(
@@ -200,7 +199,6 @@ export class TableStore<Owner> implements SubtableStore<Owner> {
     const newBytes = bytes - placement.bytes;
     placement.packets = packets;
     placement.bytes = bytes;
-    this.hits += newPackets;
     onTraffic(placement, newPackets, newBytes);
   }
 

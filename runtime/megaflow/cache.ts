@@ -176,6 +176,8 @@ export class MegaflowCache {
   private credit(owner: Ukey, packets: number, bytes: number, verdict: Verdict): void {
     owner.packets += packets;
     owner.bytes += bytes;
+    this.changeOver.warm(owner.maskClass, packets);
+    this.shapes.warm(verdict.actions, packets);
     this.onTraffic(owner, packets, bytes, verdict);
   }
 
@@ -247,6 +249,12 @@ export class MegaflowCache {
   /** Reads all counters in steps of about a millisecond; yields after each. */
   *sweep(): Generator<number> {
     for (const store of this.datapath.generation.all) yield* store.sweep(this.onPlacementTraffic);
+  }
+
+  /** A round of reading counters is over. */
+  cool(): void {
+    this.changeOver.reorder();
+    this.shapes.cool();
   }
 
   /** Asks for members that the tables look at now. @returns whether the key must grow */

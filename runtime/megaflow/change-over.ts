@@ -26,6 +26,7 @@ import { GRACE_MS, type Datapath, type Generation, type Pending } from "../datap
 import type { OnTraffic, Placement } from "../datapath/placement.js";
 import type { SubtableStore } from "../datapath/store.js";
 import { layoutWith } from "./first-plan.js";
+import { Heat } from "./heat.js";
 import type { MaskClass } from "./mask-class.js";
 import type { Masks } from "./masks.js";
 import { Target, type Placer } from "./placer.js";
@@ -40,6 +41,9 @@ const TABLE_GROWTH = 4;
 const SPARSE = 64;
 /** So many empty subtables are worth a new program. */
 const EMPTY_SUBTABLES_MAX = 4;
+/** Looks per packet that another order of subtables must save to be worth a new program, and how often it may be. */
+const EXCESS_LOOKS = 0.5;
+const REORDER_PAUSE_MS = 5000;
 /** Megaflows moved in one step: some tens of microseconds. */
 const STEP = 64;
 
@@ -77,6 +81,9 @@ export class ChangeOver {
   /** What a new program looks into, as far as it is filled; it does not run yet. */
   private filling: Target | undefined;
   private retired: Retired[] = [];
+  private readonly heat = new Heat<MaskClass>();
+  private isMisordered = false;
+  private mayReorderMs = 0;
   private readonly seed = randomBytes(8).readBigUInt64LE();
 
   constructor(
@@ -121,6 +128,29 @@ export class ChangeOver {
     return memory !== undefined && memory.nSlots > 2 * FIRST_TABLE_ENTRIES && SPARSE * memory.nTaken < memory.nSlots;
   }
 
+  /** Packets hit a subtable. */
+  warm(maskClass: MaskClass, packets: number): void {
+    this.heat.add(maskClass, packets);
+  }
+
+  /** A round of reading counters is over: asks for another order of subtables if packets look into too many in vain. */
+  reorder(): void {
+    const nowMs = monotonicMs();
+    if (nowMs >= this.mayReorderMs && this.heat.excessLooks(this.order) >= EXCESS_LOOKS) {
+      this.mayReorderMs = nowMs + REORDER_PAUSE_MS;
+      this.isMisordered = true;
+      this.onWanted();
+    }
+    this.heat.cool();
+  }
+
+  /** Classes in the order in which the running program looks into their subtables. */
+  private get order(): MaskClass[] {
+    const classes = new Map<Subtable, MaskClass>();
+    for (const maskClass of this.masks.classes) classes.set(maskClass.table, maskClass);
+    return this.datapath.generation.plan.subtables.flatMap((table) => classes.get(table) ?? []);
+  }
+
   /** Whether megaflows have no room. */
   get isUrgent(): boolean {
     return this.placer.wantsRoom;
@@ -138,6 +168,7 @@ export class ChangeOver {
       this.masks.wantsSubtables ||
       this.placer.wantsRoom ||
       this.shapes.isWanting ||
+      this.isMisordered ||
       this.masks.wantedMembers.size > 0 ||
       this.nEmptySubtables >= EMPTY_SUBTABLES_MAX ||
       this.isSparse
@@ -150,6 +181,7 @@ export class ChangeOver {
     this.masks.wantedMembers.clear();
     this.masks.wantsSubtables = false;
     this.placer.wantsRoom = false;
+    this.isMisordered = false;
   }
 
   /**
@@ -170,11 +202,11 @@ export class ChangeOver {
     const isAnew = members.length > 0 || argsSize > room;
     const used = [...this.masks.classes].filter(({ size }) => size > 0);
     const tables = new Map(used.map((one) => [one, isAnew ? this.masks.translated(one, key) : one.table] as const));
-    const hits = (maskClass: MaskClass): number => this.current.ownStore(maskClass)?.hits ?? 0;
-    const subtables = used.sort((a, b) => hits(b) - hits(a)).map((one) => tables.get(one)!);
+    const subtables = this.heat.sort(used, (one) => one).map((one) => tables.get(one)!);
     const table = this.nextTable(old, key, subtables, shapes);
     this.masks.wantsSubtables = false;
     this.placer.wantsRoom = false;
+    this.isMisordered = false;
     const fresh = planOf({
       ...(this.tunnels === undefined ? {} : { tunnels: this.tunnels }),
       key,

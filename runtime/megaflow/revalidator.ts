@@ -154,6 +154,7 @@ export class Revalidator implements Disposable {
       if (this.isStopped) return;
     }
     this.events.onCredit?.();
+    this.cache.cool();
     expireRules(this.sw, monotonicMs());
     const version = this.sw.version;
     const isStale = version !== this.checkedVersion;

@@ -15,7 +15,11 @@ import {
 } from "#compiler";
 import { ActionFacts } from "./actions.js";
 import { SEED_SHAPES } from "./first-plan.js";
+import { Heat } from "./heat.js";
 import type { Ukey } from "./ukey.js";
+
+/** One megaflow in so many tells how hot its shape is. */
+const WARMED_EVERY = 7;
 
 /** What the cache has to know of the ports. */
 export interface PortLookup {
@@ -35,6 +39,8 @@ export class Shapes {
   /** Of the running program, by text. */
   running: ReadonlyMap<string, Shape>;
   private readonly facts = new ActionFacts();
+  private readonly heat = new Heat<string>();
+  private nWarmed = 0;
   private readonly wanted = new Map<string, WantedShape>();
   /** Shapes that the kernel would not load. */
   private readonly refused = new Set<string>();
@@ -99,6 +105,16 @@ export class Shapes {
     return this.facts.shapeOf(ukey.translation.actions);
   }
 
+  /** Packets went through a list of actions. Only some are asked for their shape, which takes longer than to count them. */
+  warm(actions: readonly DpAction[], packets: number): void {
+    if (++this.nWarmed % WARMED_EVERY === 0 && actions.length > 0) this.heat.add(this.facts.shapeOf(actions), packets);
+  }
+
+  /** A round of reading counters is over. */
+  cool(): void {
+    this.heat.cool();
+  }
+
   /** A megaflow waits for no shape any more. */
   forget(ukey: Ukey): void {
     for (const { ukeys } of this.wanted.values()) ukeys.delete(ukey);
@@ -112,7 +128,10 @@ export class Shapes {
     return [...this.wanted.keys()];
   }
 
-  /** Shapes of the next program: those of `old`, without unused ones when there are too many, and the wanted ones. */
+  /**
+   * Shapes of the next program, in the order in which it asks for them: those of `old`, without unused ones when there are too
+   * many, and the wanted ones.
+   */
   next(old: DatapathPlan, ukeys: () => Iterable<Ukey>): Shape[] {
     let shapes = [...old.shapes];
     if (shapes.length + this.wanted.size >= this.max) {
@@ -127,7 +146,7 @@ export class Shapes {
       numbers.add(number);
       shapes.push(shape(number, actions));
     }
-    return shapes;
+    return this.heat.sort(shapes, ({ text }) => text);
   }
 
   /** `plan` runs from now on. @returns texts of shapes that it has no more */

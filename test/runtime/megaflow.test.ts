@@ -140,6 +140,28 @@ for (const storage of ["table", "hash"] as const) {
       ]);
     });
 
+    it("looks first into the subtable, and asks first for the shape, that most packets hit", async () => {
+      using bridge = open(
+        "priority=30,udp,udp_dst=53 actions=output:2\npriority=20,ip,nw_dst=10.0.1.0/24 actions=mod_vlan_vid:5,output:2",
+      );
+      const seldom = Array.from({ length: 50 }, (_, i) => udp(`10.0.1.${i}`, 0x8000));
+      const often = Array.from({ length: 4000 }, (_, i) => udp(`10.9.${i % 200}.7`, 53));
+      assert.equal((await sendAndReceive(seldom, 2)).length, seldom.length);
+      assert.ok(await eventually(() => bridge.cache.stats.subtables > 0 && !bridge.cache.isWanting));
+      const isHotFirst = (): boolean => {
+        const { plan } = bridge.datapath.generation;
+        const [first] = plan.subtables;
+        const hot = [...bridge.cache.ukeys()].find(({ maskClass }) => maskClass.table.id === first?.id);
+        return plan.subtables.length >= 2 && plan.shapes[0]?.text === "output" && (hot?.packets ?? 0) > 1000;
+      };
+      let isFirst = false;
+      for (let i = 0; i < 8 && !isFirst; i++) {
+        assert.equal((await sendAndReceive(often, 2)).length, often.length);
+        isFirst = await eventually(isHotFirst, 3000);
+      }
+      assert.ok(isFirst, JSON.stringify(bridge.cache.stats));
+    });
+
     it("keeps at most the given number of masks and still forwards everything", async () => {
       const flows = Array.from(
         { length: 8 },
