@@ -10,7 +10,7 @@ import { BenchError } from "../error.js";
 import { Dialogue, run, startDaemon } from "../processes.js";
 
 /** Ends of the cables at the hosts. */
-const HOSTS = [
+export const HOSTS = [
   { mac: "02:00:00:00:00:01", address: "10.77.0.1" },
   { mac: "02:00:00:00:00:02", address: "10.77.0.2" },
 ] as const;
@@ -163,6 +163,11 @@ export class WireLab implements Disposable {
   /** Runs a command at a host, 0 or 1. */
   async atHost(host: number, command: readonly string[]): Promise<void> {
     await run(this.hosts[host]!, command);
+  }
+
+  /** Runs a command beside the switch. */
+  async atSwitch(command: readonly string[]): Promise<void> {
+    await run(this.switchNs, command);
   }
 
   [Symbol.dispose](): void {

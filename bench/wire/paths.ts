@@ -2,15 +2,15 @@
 
 import { Scope } from "ebpf-assembler";
 import { parseFlows } from "#compiler";
-import { Bridge, parsePortSpec, silentLog, type BridgeOptions } from "#runtime";
-import { Link, loadObject, Rtnl } from "libbpf-ts";
+import { Bridge, parsePortSpec, parseTunnelSpec, silentLog, type BridgeOptions } from "#runtime";
+import { Link, loadObject, packMac, Rtnl } from "libbpf-ts";
 import { compileC } from "../clang.js";
 import type { Role } from "../row.js";
-import type { WireLab } from "./lab.js";
+import { HOSTS, type WireLab } from "./lab.js";
 import { startOvs } from "./ovs.js";
 
-/** Hooks that paths run at: rows are made per hook, so that like is held against like. */
-export type WireHook = "tc" | "xdp";
+/** Hooks that paths run at: rows are made per hook, so that like is held against like. Through VXLAN it is TC for all. */
+export type WireHook = "tc" | "xdp" | "vxlan";
 
 export interface Path {
   readonly name: string;
@@ -111,10 +111,57 @@ const linuxBridge = (lab: WireLab): Disposable =>
     return { [Symbol.dispose]: () => undefined };
   });
 
+const NOTHING: Disposable = { [Symbol.dispose]: () => undefined };
+
+/** Ends of the tunnel to the second host, who gets its packets by a kernel device. */
+const [NEAR, FAR] = ["192.0.2.1", "192.0.2.2"] as const;
+const VNI = 7;
+
+/** Puts the second host behind a VXLAN device at its end of the second cable. */
+const putBehindVxlan = async (lab: WireLab): Promise<void> => {
+  const { mac, address } = HOSTS[1];
+  const far = [
+    "ip addr flush dev eth0",
+    `ip link set eth0 address 02:00:00:00:01:02`,
+    `ip addr add ${FAR}/24 dev eth0`,
+    `ip link add vx0 address ${mac} type vxlan id ${VNI} remote ${NEAR} dstport 4789`,
+    `ip addr add ${address}/24 dev vx0`,
+    "ip link set vx0 up",
+    `ip neigh replace ${HOSTS[0].address} lladdr ${HOSTS[0].mac} dev vx0`,
+  ];
+  await lab.atHost(1, ["sh", "-ec", far.join("\n")]);
+  await lab.atHost(0, ["ip", "link", "set", "eth0", "mtu", "1450"]);
+  lab.switchNs.run(() => {
+    using rtnl = Rtnl.open(lab.sys);
+    const { index } = rtnl.get("p2");
+    rtnl.addAddress(index, `${NEAR}/24`);
+    rtnl.addNeighbour(index, FAR, packMac("02:00:00:00:01:02"));
+  });
+};
+
+const oursVxlan = async (lab: WireLab): Promise<Disposable> => {
+  await putBehindVxlan(lab);
+  return openBridge(lab, "tc", ALL_FLOWS, {
+    ports: [parsePortSpec("1=p1:tc")],
+    tunnels: [parseTunnelSpec(`2=vx0:type=vxlan,remote_ip=${FAR},key=${VNI}`)],
+    uplinks: [parsePortSpec("p2:tc")],
+  });
+};
+
+const linuxVxlan = async (lab: WireLab): Promise<Disposable> => {
+  await putBehindVxlan(lab);
+  const near = [
+    "ip link add br0 type bridge",
+    `ip link add vx0 type vxlan id ${VNI} remote ${FAR} dstport 4789`,
+    ...["p1", "vx0"].flatMap((name) => [`ip link set ${name} master br0`, `ip link set ${name} up`]),
+    "ip link set br0 up",
+  ];
+  await lab.atSwitch(["sh", "-ec", near.join("\n")]);
+  return NOTHING;
+};
+
 /** Packets that do not go through the kernel's stack again must leave the sender complete. */
 const WHOLE_CHECKSUMS: readonly string[] = ["tx", "off"];
-
-const NOTHING: Disposable = { [Symbol.dispose]: () => undefined };
 
 export const PATHS: readonly Path[] = [
   { name: "direct cable", roles: { tc: "other", xdp: "other" }, isDirect: true, open: () => NOTHING },
@@ -130,6 +177,8 @@ export const PATHS: readonly Path[] = [
     offloads: [...WHOLE_CHECKSUMS, "gro", "on"],
     open: handWritten("wire_xdp", "xdp"),
   },
+  { name: "ours", roles: { vxlan: "ours" }, open: oursVxlan },
+  { name: "Linux bridge and VXLAN device", roles: { vxlan: "rival" }, open: linuxVxlan },
   { name: "Linux bridge", roles: { tc: "other", xdp: "other" }, open: linuxBridge },
   {
     name: "OVS userspace",

@@ -22,7 +22,7 @@ export const WIRE_CASES = [
 ] as const;
 export type WireCase = (typeof WIRE_CASES)[number]["name"];
 
-const WIRE_HOOKS = ["tc", "xdp"] as const satisfies readonly WireHook[];
+const WIRE_HOOKS = ["tc", "xdp", "vxlan"] as const satisfies readonly WireHook[];
 
 /** First packets are over, programs specialised. */
 const WARM_MS = 150;
