@@ -18,6 +18,7 @@ export * from "./direct/index.js";
 export * from "./emit/bpf/index.js";
 export * from "./ir/index.js";
 export * from "./openflow/index.js";
+export * from "./packet/dp-hash.js";
 export * from "./packet/execute.js";
 export * from "./packet/extract.js";
 export * from "./packet/header.js";

@@ -10,6 +10,7 @@ import { PREREQUISITES, fieldSpec } from "../openflow/field-access.js";
 import { FLOW, getBits, type FlowWords, type Member } from "../openflow/flow.js";
 import { nestedActions, PORT, type Action, type ActionKind } from "../openflow/types.js";
 import { INPUT_MEMBERS, PACKET_MEMBERS, TUNNEL_MEMBERS } from "../datapath/key.js";
+import { HASH_MEMBERS, HASH_NAMES } from "../packet/dp-hash.js";
 import type { Switch } from "../pipeline/switch.js";
 import type { TunnelPorts } from "../pipeline/tunnel/ports.js";
 
@@ -157,8 +158,11 @@ export const relevantMembers = (sw: Switch): Set<Member> => {
     last = actions;
     for (const member of remembered(actions, lookedAtBy)) members.add(member);
   }
-  for (const { group, buckets } of sw.groups()) {
+  for (const { group, buckets, selection } of sw.groups()) {
     if (group.type === "select") for (const member of HASH) members.add(member);
+    if (selection.method === "dp_hash") {
+      for (const member of HASH_MEMBERS) if (HASH_NAMES[member] === selection.algorithm) members.add(member);
+    }
     for (const { bucket } of buckets) visit(bucket.actions, members);
   }
   if (sw.tunnels.size === 0) for (const member of TUNNEL_MEMBERS) members.delete(member);

@@ -7,6 +7,7 @@
 
 import { RangeViolation, roundUp, toHex, type Origin } from "ebpf-assembler";
 import { FLOW, getBits, type FlowWords, type Member } from "../openflow/flow.js";
+import { HASH_MEMBERS, HASH_SOURCES } from "../packet/dp-hash.js";
 
 /** One member in the full key; `off` and `size` in bytes. */
 export interface KeyField {
@@ -68,6 +69,7 @@ const LAYOUT_ORDER: readonly Member[] = [
   "mpls_lse0",
   "mpls_lse1",
   "mpls_lse2",
+  ...HASH_MEMBERS,
 ];
 
 /** Members that a packet can have a value in. */
@@ -78,13 +80,17 @@ export const INPUT_MEMBERS: ReadonlySet<Member> = new Set([...LAYOUT_ORDER, ...T
 
 const alignOf = (size: number): number => (size === 6 ? 2 : Math.min(size, 4));
 
-/** Lays out the full key for a set of members; members without a value in a fresh packet are left out. */
+/**
+ * Lays out the full key for a set of members, and for those that they follow from; members without a value in a fresh packet
+ * are left out.
+ */
 export const keyLayout = (members: ReadonlySet<Member>): KeyLayout => {
+  const wanted = HASH_MEMBERS.some((member) => members.has(member)) ? new Set([...members, ...HASH_SOURCES]) : members;
   const fields: KeyField[] = [];
   let at = 0;
   let hasTunnel = false;
   for (const member of INPUT_MEMBERS) {
-    if (!members.has(member)) continue;
+    if (!wanted.has(member)) continue;
     if (!hasTunnel && isTunnelMember.has(member)) {
       at = roundUp(at, 8);
       hasTunnel = true;

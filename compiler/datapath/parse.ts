@@ -13,6 +13,7 @@ import type { BlockId } from "../ir/types.js";
 import type { Member } from "../openflow/flow.js";
 import { ETH_TYPE } from "../packet/headers.js";
 import { be16, clearKey, forget, rereadPacket, wants, type Emit, type Family } from "./emit.js";
+import { emitHashes } from "./hash.js";
 import { parseCommon } from "./parse-common.js";
 import { parseL2, type L2 } from "./parse-l2.js";
 import { ARP_MEMBERS, IPV4_MEMBERS, IPV6_MEMBERS, parseArp, parseIpv4, parseIpv6, type L3 } from "./parse-l3.js";
@@ -90,4 +91,5 @@ export const emitParser = (e: Emit): void => {
     parseL4(e, l4, done);
   }
   b.place(done);
+  emitHashes(e);
 };

@@ -101,6 +101,9 @@ const MEMBERS = [
   ["nsh_c2", 32],
   ["nsh_c3", 32],
   ["nsh_c4", 32],
+  // Follow from the others: packet/dp-hash.ts.
+  ["hash_l4", 32],
+  ["hash_sym_l4", 32],
 ] as const satisfies readonly (readonly [string, number])[];
 
 export type Member = (typeof MEMBERS)[number][0];

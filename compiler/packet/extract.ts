@@ -35,6 +35,7 @@
 import { RangeViolation } from "ebpf-assembler";
 import { PACKET_TYPE } from "../openflow/action.js";
 import { FLOW, setBits, type FlowWords } from "../openflow/flow.js";
+import { fillHashes } from "./dp-hash.js";
 import {
   arp,
   ah,
@@ -491,11 +492,14 @@ export const extract = (
     default:
       return layers;
   }
-  if (layers.l4 < 0) return layers;
-  setBits(flow, AT.nwFrag, 8, layers.frag);
-  setBits(flow, AT.nwProto, 8, layers.proto);
-  if ((layers.frag & NW_FRAG.LATER) !== 0) return layers;
-  layers.complete = extractL4(packet, layers.l4, layers.end, layers.proto, flow);
-  if (!layers.complete) layers.fault = "l4";
+  if (layers.l4 >= 0) {
+    setBits(flow, AT.nwFrag, 8, layers.frag);
+    setBits(flow, AT.nwProto, 8, layers.proto);
+    if ((layers.frag & NW_FRAG.LATER) === 0) {
+      layers.complete = extractL4(packet, layers.l4, layers.end, layers.proto, flow);
+      if (!layers.complete) layers.fault = "l4";
+    }
+  }
+  fillHashes(flow);
   return layers;
 };

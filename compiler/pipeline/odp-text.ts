@@ -5,6 +5,7 @@
 import { toHex, unreachable } from "ebpf-assembler";
 import { FLOW, get, getBytes, type FlowWords, type Member } from "../openflow/flow.js";
 import { VLAN_PRESENT } from "../openflow/numbers.js";
+import { HASH_MEMBERS, HASH_NAMES } from "../packet/dp-hash.js";
 import { ETH_TYPE, IP_PROTO, nsh, NSH_TYPE_1, NW_FRAG } from "../packet/headers.js";
 import { hex, ipv4Text, ipv6Text, macText, tcpFlagsText } from "../openflow/print/values.js";
 import { TCP_FLAGS } from "../openflow/flag-names.js";
@@ -436,6 +437,13 @@ const tunnelKey = (flow: FlowWords, mask: FlowWords): string[] =>
 
 const tpidText = (tpid: number): string => `eth_type(0x${tpid.toString(16).padStart(4, "0")})`;
 
+/** `dp_hash(sym_l4(0x3/0xf))`: OVS, which looks a packet up once more to match a hash, says `dp_hash(0x3/0xf)` then. */
+const hashKey = (flow: FlowWords, mask: FlowWords): string[] =>
+  HASH_MEMBERS.flatMap((member) => {
+    const bits = get(mask, member);
+    return bits === 0 ? [] : [`dp_hash(${HASH_NAMES[member]}(${hex((get(flow, member) & bits) >>> 0)}/${hex(bits)}))`];
+  });
+
 /** What a megaflow matches: `recirc_id(0),in_port(1),eth(dst=…),eth_type(0x0800),ipv4(frag=no)`. */
 export const formatOdpFlow = (flow: FlowWords, mask: FlowWords, options: OdpTextOptions = {}): string => {
   const type = get(flow, "dl_type");
@@ -461,6 +469,7 @@ export const formatOdpFlow = (flow: FlowWords, mask: FlowWords, options: OdpText
   return [
     ...(isTunnelled(flow) ? tunnelKey(flow, mask) : []),
     "recirc_id(0)",
+    ...hashKey(flow, mask),
     `in_port(${(options.port ?? portNumber)(get(flow, "in_port"))})`,
     `eth(${ethernet.join(",")})`,
     ...(rest === "" ? [] : [rest]),

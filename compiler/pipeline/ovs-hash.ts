@@ -1,43 +1,30 @@
 // The hash functions by which OVS spreads packets over the buckets of a select group, bit for bit, so that a connection
 // takes the same bucket in ofxdp and in OVS. All run on little-endian words, as they do on OVS's usual machines:
-// murmurhash3 (OVS lib/hash.h, the build without SSE4.2 that Debian ships) and jhash (lib/jhash.h).
+// murmurhash3 (packet/murmur.ts) and jhash (OVS lib/jhash.h).
 
 import { FLOW, get, getBytes, type FlowWords, type Member } from "../openflow/flow.js";
+import { murmurAdd, murmurFinish } from "../packet/murmur.js";
 
 const rotate = (x: number, k: number): number => (x << k) | (x >>> (32 - k));
 
-const add = (hash: number, data: number): number => {
-  hash ^= Math.imul(rotate(Math.imul(data, 0xcc9e2d51), 15), 0x1b873593);
-  return (Math.imul(rotate(hash, 13), 5) + 0xe6546b64) | 0;
-};
-
-const finish = (hash: number, final: number): number => {
-  hash ^= final;
-  hash ^= hash >>> 16;
-  hash = Math.imul(hash, 0x85ebca6b);
-  hash ^= hash >>> 13;
-  hash = Math.imul(hash, 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
-};
-
 /** `hash_int` = `hash_2words`. */
-export const hashInt = (x: number, basis: number): number => finish(add(add(x, 0), basis), 8);
+export const hashInt = (x: number, basis: number): number => murmurFinish(murmurAdd(murmurAdd(x, 0), basis), 8);
 
 /** `hash_uint64` of a 64-bit value. */
 export const hashUint64 = (value: bigint): number =>
-  finish(add(add(0, Number(value & 0xffffffffn)), Number(value >> 32n)), 8);
+  murmurFinish(murmurAdd(murmurAdd(0, Number(value & 0xffffffffn)), Number(value >> 32n)), 8);
 
 const wordAt = (bytes: Uint8Array, at: number): number =>
   (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16) | ((bytes[at + 3] ?? 0) << 24);
 
 const wordsOf = (bytes: Uint8Array, hash: number): number => {
-  for (let at = 0; at < bytes.length; at += 4) hash = add(hash, wordAt(bytes, at));
+  for (let at = 0; at < bytes.length; at += 4) hash = murmurAdd(hash, wordAt(bytes, at));
   return hash;
 };
 
 /** `hash_bytes`. */
 export const hashBytes = (bytes: Uint8Array, basis: number): number => {
-  return finish(wordsOf(bytes, basis), bytes.length);
+  return murmurFinish(wordsOf(bytes, basis), bytes.length);
 };
 
 /** `jhash_bytes`. */
@@ -117,7 +104,7 @@ const symmetricL2 = (flow: FlowWords, basis: number): number => {
   const vlan = vlanIds(flow);
   bytes.set([vlan >>> 8, vlan & 0xff], 2);
   bytes.set(xored(flow, "dl_src", "dl_dst"), 4);
-  return finish(wordsOf(bytes, basis), basis);
+  return murmurFinish(wordsOf(bytes, basis), basis);
 };
 
 /** `flow_hash_symmetric_l3l4`: what the `hash(sym_l4())` datapath action computes. */
@@ -126,10 +113,10 @@ export const symmetricL3L4 = (flow: FlowWords, basis: number, udpPorts: boolean)
   if (type !== 0x0800 && type !== 0x86dd) return symmetricL2(flow, basis);
   let hash = wordsOf(type === 0x0800 ? xored(flow, "nw_src", "nw_dst") : xored(flow, "ipv6_src", "ipv6_dst"), basis);
   const proto = get(flow, "nw_proto");
-  hash = add(hash, proto);
+  hash = murmurAdd(hash, proto);
   const ports = proto === IPPROTO_TCP || proto === IPPROTO_SCTP || (udpPorts && proto === IPPROTO_UDP);
-  if (ports && (get(flow, "nw_frag") & 3) === 0) hash = add(hash, wordAt(xored(flow, "tp_src", "tp_dst"), 0));
-  return finish(hash, basis);
+  if (ports && (get(flow, "nw_frag") & 3) === 0) hash = murmurAdd(hash, wordAt(xored(flow, "tp_src", "tp_dst"), 0));
+  return murmurFinish(hash, basis);
 };
 
 /** `flow_hash_5tuple`: what the `hash(l4())` datapath action computes for a packet without a hash from the NIC. */
@@ -139,12 +126,12 @@ export const hash5Tuple = (flow: FlowWords, basis: number): number => {
   if (type === 0x86dd) hash = wordsOf(bytesOf(flow, "ipv6_dst"), wordsOf(bytesOf(flow, "ipv6_src"), hash));
   else if (type === 0x0800 || type === 0x0806)
     hash = wordsOf(bytesOf(flow, "nw_dst"), wordsOf(bytesOf(flow, "nw_src"), hash));
-  else return finish(hash, 42);
+  else return murmurFinish(hash, 42);
   const proto = get(flow, "nw_proto");
-  hash = add(hash, proto);
-  if (![IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, 1, 58].includes(proto)) return finish(hash, 42);
+  hash = murmurAdd(hash, proto);
+  if (![IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, 1, 58].includes(proto)) return murmurFinish(hash, 42);
   const ports = new Uint8Array(4);
   ports.set(bytesOf(flow, "tp_src"), 0);
   ports.set(bytesOf(flow, "tp_dst"), 2);
-  return finish(add(hash, wordAt(ports, 0)), 42);
+  return murmurFinish(murmurAdd(hash, wordAt(ports, 0)), 42);
 };

@@ -4,6 +4,7 @@
 import { FIELD_WIDTH, readField, readSubfield } from "../openflow/field-access.js";
 import { get, set, type FlowWords } from "../openflow/flow.js";
 import { VLAN_PRESENT } from "../openflow/numbers.js";
+import { fillHashes, HASH_MEMBERS, HASH_NAMES } from "../packet/dp-hash.js";
 import { ETH_TYPE } from "../packet/headers.js";
 import { fromBytes } from "../openflow/big-endian.js";
 import { formatAction, formatActions, subfieldText } from "../openflow/print/actions.js";
@@ -131,7 +132,11 @@ export const formatMegaflow = (flow: FlowWords, given: FlowWords): string => {
   if (isPartial) set(mask, "nw_proto", 0);
   const match = formatMatch({ value: flow.map((word, i) => word & mask[i]!), mask }, { priority: DEFAULT_PRIORITY });
   const some = isPartial ? `,nw_proto=${hex(get(flow, "nw_proto") & proto)}/${hex(proto)}` : "";
-  return `recirc_id=0,eth${match === "" ? "" : `,${match}`}${some}`;
+  const hashes = HASH_MEMBERS.filter((member) => get(mask, member) !== 0).map((member) => {
+    const bits = get(mask, member);
+    return `,dp_hash=${HASH_NAMES[member]}:${hex((get(flow, member) & bits) >>> 0)}/${hex(bits)}`;
+  });
+  return `recirc_id=0${hashes.join("")},eth${match === "" ? "" : `,${match}`}${some}`;
 };
 
 /** `xdp`, or `tc: 2 outputs: XDP cannot clone`. */
@@ -150,7 +155,7 @@ export interface TraceResult {
   readonly carriage: Carriage;
 }
 
-/** A flow that was written as text lacks what every packet with it has: the TPID of a tag. */
+/** A flow that was written as text lacks what every packet with it has: the TPID of a tag, hashes. */
 const complete = (flow: FlowWords): FlowWords => {
   const whole = flow.slice();
   for (const i of [0, 1] as const) {
@@ -158,6 +163,7 @@ const complete = (flow: FlowWords): FlowWords => {
       set(whole, `vlan${i}_tpid`, ETH_TYPE.VLAN);
     }
   }
+  fillHashes(whole);
   return whole;
 };
 

@@ -1,7 +1,7 @@
 // What soundness of megaflow masks means, as functions: flows that a packet can have, flows that agree under a mask, and
 // all that must then be equal.
 
-import { FLOW, formatOdpActions, get, set, setBits, type FlowWords, type Member, type Translation } from "#compiler";
+import { fillHashes, FLOW, formatOdpActions, get, set, setBits, type FlowWords, type Member, type Translation } from "#compiler";
 
 const VLAN_PRESENT = 0x1000;
 
@@ -41,6 +41,7 @@ export const settle = (flow: FlowWords): void => {
   const nd = icmp && ipv6 && [135, 136].includes(get(flow, "tp_src")) && get(flow, "tp_dst") === 0;
   if (!nd) clear(flow, "nd_target", "nd_reserved", "nd_options_type");
   if (!nd && !arp) clear(flow, "arp_sha", "arp_tha");
+  fillHashes(flow);
 };
 
 /** Whether two flows have the same bits wherever `mask` has one. */

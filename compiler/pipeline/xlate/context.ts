@@ -71,6 +71,8 @@ export interface Trace {
 export class Context {
   /** As the pipeline sees the packet now. */
   readonly flow: FlowWords = newFlow();
+  /** The packet as it came in; not to be changed. */
+  original: FlowWords = this.flow;
   /** As the datapath would see it after the actions so far. */
   readonly base: FlowWords = newFlow();
   /** Bits of the packet as it came in that mattered. */
@@ -131,6 +133,7 @@ export class Context {
   ) {}
 
   start(flow: FlowWords): void {
+    this.original = flow;
     copyFlow(this.flow, flow);
     copyFlow(this.base, flow);
     this.mask.fill(0);

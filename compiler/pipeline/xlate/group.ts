@@ -2,12 +2,13 @@
 // OVS (ofproto-dpif-xlate.h), so that a packet takes the bucket that it takes there.
 //
 // One way differs: for dp_hash OVS sends the packet through the datapath a second time, with the hash computed there. Here
-// the hash is computed at once and the fields it covers become part of the megaflow; the bucket is the same.
+// the hash is known at once, and those of its bits that choose the bucket become part of the megaflow; the bucket is the same.
 
 import { FIELD_NAMES, type FieldName } from "../../openflow/fields.js";
 import { meetsPrerequisites, readField } from "../../openflow/field-access.js";
-import { get, type FlowWords } from "../../openflow/flow.js";
+import { get, isEqualMember, type FlowWords } from "../../openflow/flow.js";
 import { VLAN_PRESENT } from "../../openflow/numbers.js";
+import { HASH_SOURCES, type HashMember } from "../../packet/dp-hash.js";
 import { ETH_TYPE, IP_PROTO } from "../../packet/headers.js";
 import { portToText } from "../../openflow/ports.js";
 import { PORT, type Bucket, type Group } from "../../openflow/types.js";
@@ -133,30 +134,61 @@ const markMacs = (ctx: Context): void => {
 
 const hasPorts = (flow: FlowWords, protos: readonly number[]): boolean => protos.includes(get(flow, "nw_proto"));
 
-const HASHES: Readonly<
-  Record<Extract<Selection, { method: "dp_hash" }>["algorithm"], (ctx: Context, basis: number) => number>
-> = {
-  sym_l4: (ctx, basis) => {
-    if (ctx.isIp) {
-      markAddresses(ctx);
-      if (hasPorts(ctx.flow, [IP_PROTO.TCP, IP_PROTO.SCTP])) markPorts(ctx);
-    } else {
-      markMacs(ctx);
-      markVlanIds(ctx);
-    }
-    return symmetricL3L4(ctx.flow, basis, false);
+type DpHash = Extract<Selection, { method: "dp_hash" }>;
+
+interface HashAlgorithm {
+  readonly of: (flow: FlowWords, basis: number) => number;
+  /** Notes all that the hash covers. */
+  readonly mark: (ctx: Context) => void;
+  /** The member of a packet's flow that is this hash, with a basis of 0. */
+  readonly member: HashMember;
+}
+
+const HASHES: Readonly<Record<DpHash["algorithm"], HashAlgorithm>> = {
+  sym_l4: {
+    of: (flow, basis) => symmetricL3L4(flow, basis, false),
+    mark: (ctx) => {
+      if (ctx.isIp) {
+        markAddresses(ctx);
+        if (hasPorts(ctx.flow, [IP_PROTO.TCP, IP_PROTO.SCTP])) markPorts(ctx);
+      } else {
+        markMacs(ctx);
+        markVlanIds(ctx);
+      }
+    },
+    member: "hash_sym_l4",
   },
-  l4: (ctx, basis) => {
-    if (ctx.isIp) {
-      markAddresses(ctx);
-      markPorts(ctx);
-    } else if (ctx.dlType === ETH_TYPE.ARP) {
-      ctx.markAll("nw_src");
-      ctx.markAll("nw_dst");
-      ctx.markAll("nw_proto");
-    }
-    return hashInt(hash5Tuple(ctx.flow, 0), basis);
+  l4: {
+    of: (flow, basis) => hashInt(hash5Tuple(flow, 0), basis),
+    mark: (ctx) => {
+      if (ctx.isIp) {
+        markAddresses(ctx);
+        markPorts(ctx);
+      } else if (ctx.dlType === ETH_TYPE.ARP) {
+        ctx.markAll("nw_src");
+        ctx.markAll("nw_dst");
+        ctx.markAll("nw_proto");
+      }
+    },
+    member: "hash_l4",
   },
+};
+
+/** Whether a hash is of the packet as it came in: what is hashed nobody has changed. Who changes a field has marked it. */
+const isOfOriginal = (ctx: Context, { basis }: DpHash): boolean =>
+  basis === 0 && ctx.isIp && HASH_SOURCES.every((member) => isEqualMember(ctx.flow, ctx.original, member));
+
+const byDpHash = (ctx: Context, entry: GroupEntry, selection: DpHash): BucketEntry | undefined => {
+  const { of, mark, member } = HASHES[selection.algorithm];
+  const last = selection.buckets.length - 1;
+  if (isOfOriginal(ctx, selection)) ctx.mark(member, last);
+  else mark(ctx);
+  const hash = of(ctx.flow, selection.basis);
+  for (let i = 0; i <= last; i++) {
+    const candidate = selection.buckets[(hash + i) & last]!;
+    if (isLive(ctx.sw, entry.group, candidate)) return candidate;
+  }
+  return undefined;
 };
 
 const byDefaultHash = (ctx: Context, entry: GroupEntry): BucketEntry | undefined => {
@@ -191,15 +223,8 @@ const select = (ctx: Context, entry: GroupEntry): BucketEntry | undefined => {
       return byDefaultHash(ctx, entry);
     case "fields":
       return byFields(ctx, entry);
-    case "dp_hash": {
-      const { buckets, algorithm, basis } = selection;
-      const hash = HASHES[algorithm](ctx, basis);
-      for (let i = 0; i < buckets.length; i++) {
-        const candidate = buckets[(hash + i) & (buckets.length - 1)]!;
-        if (isLive(ctx.sw, entry.group, candidate)) return candidate;
-      }
-      return undefined;
-    }
+    case "dp_hash":
+      return byDpHash(ctx, entry, selection);
   }
 };
 
