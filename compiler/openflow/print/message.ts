@@ -41,15 +41,8 @@ import {
   tlvReplyText,
   zoneText,
 } from "./packet-message.js";
-import {
-  portDescText,
-  portModText,
-  portsText,
-  portStatsText,
-  portStatusText,
-  queueRequestText,
-  queueStatsText,
-} from "./port-message.js";
+import { portDescText, portModText, portsText, portStatsText, portStatusText } from "./port-message.js";
+import { queueConfigText, queueRequestText, queueStatsText } from "./queue-message.js";
 import {
   aggregateText,
   flowStatsText,
@@ -249,6 +242,8 @@ const PRINT: Readonly<Partial<Record<MessageKind, Print>>> = {
   queue_stats_request: queueRequestText,
   queue_config_request: queueRequestText,
   queue_desc_request: queueRequestText,
+  queue_config_reply: queueConfigText,
+  queue_desc_reply: queueConfigText,
   queue_stats_reply: (message, { verbosity = DEFAULT_VERBOSITY }) => queueStatsText(message, verbosity),
   desc_reply: (message) => {
     const text = decodeDescription(message);

@@ -1,11 +1,7 @@
-// Messages about ports and queues in OVS's text.
+// Messages about ports in OVS's text.
 
-import { PORT } from "../types.js";
 import { portToText } from "../ports.js";
-import { ByteReader } from "../wire/bytes.js";
-import { OpenFlowError } from "../wire/errors.js";
-import { minorOf, type Message } from "../wire/message.js";
-import { readPort } from "../wire/port-number.js";
+import type { Message } from "../wire/message.js";
 import {
   decodePortDescs,
   decodePortMod,
@@ -17,7 +13,7 @@ import {
   type WirePort,
   type WirePortStats,
 } from "../wire/port-message.js";
-import { bitNames, durationText } from "./words.js";
+import { bitNames, countOf, durationText, UNKNOWN_DURATION } from "./words.js";
 import { macText } from "./values.js";
 
 const CONFIG_NAMES: ReadonlyMap<number, string> = new Map([
@@ -112,8 +108,6 @@ export const portModText = (message: Message): string => {
   ].join("");
 };
 
-const UNKNOWN_DURATION = 0xffffffff;
-
 const statsText = ({ port, counters, durationS = UNKNOWN_DURATION, durationNs = 0 }: WirePortStats): string => {
   const list = (names: readonly (readonly [string, PortCounter])[]): string =>
     names.map(([word, counter]) => `${word}=${counters[counter] ?? "?"}`).join(", ");
@@ -138,72 +132,8 @@ const statsText = ({ port, counters, durationS = UNKNOWN_DURATION, durationNs = 
   return `  port ${lead}${portToText(port)}: rx ${rx}\n           tx ${tx}\n${time}`;
 };
 
-/** How many elements can be read. */
-const countOf = (all: Iterable<unknown>): number => {
-  let count = 0;
-  try {
-    for (const each of all) {
-      void each;
-      count++;
-    }
-  } catch (error) {
-    if (!(error instanceof OpenFlowError)) throw error;
-  }
-  return count;
-};
-
 export function* portStatsText(message: Message, verbosity: number): Generator<string> {
   yield ` ${countOf(decodePortStats(message))} ports\n`;
   if (verbosity < 1) return;
   for (const stats of decodePortStats(message)) yield statsText(stats);
-}
-
-const QUEUE_ALL = 0xffffffff;
-const queueText = (queue: number): string => (queue === QUEUE_ALL ? "ALL" : String(queue));
-
-export const queueRequestText = (message: Message): string => {
-  const reader = new ByteReader(message.body);
-  const minor = minorOf(message);
-  const port = readPort(reader, minor);
-  const isStats = message.row.kind === "queue_stats_request";
-  if (isStats) {
-    // OpenFlow 1.0 says ALL where later versions say ANY.
-    const all = minor === 0 && port === PORT.ALL ? PORT.NONE : port;
-    return ` port=${portToText(all)} queue=${queueText(reader.skip(minor === 0 ? 2 : 0).u32())}`;
-  }
-  const isDesc = message.row.kind === "queue_desc_request";
-  const mayBeAny = isDesc || (minor > 0 && port === PORT.NONE);
-  if (!mayBeAny && port >= 0xff00) throw new OpenFlowError("OFPQOFC_BAD_PORT", `Cannot show queues of port ${port}`);
-  const queue = isDesc ? reader.u32() : QUEUE_ALL;
-  return ` port=${portToText(port)}${queue === QUEUE_ALL ? "" : ` queue=${queueText(queue)}`}`;
-};
-
-function* queueStats(message: Message): Generator<string> {
-  const reader = new ByteReader(message.body);
-  const minor = minorOf(message);
-  const count = (n: bigint): string => (n === 0xffffffffffffffffn ? "?" : String(n));
-  while (reader.left > 0) {
-    if (minor >= 4) {
-      const length = reader.u16();
-      if (length < 48 || length - 2 > reader.left)
-        throw new OpenFlowError("OFPBRC_BAD_LEN", `Cannot read a queue: it says that it has ${length} bytes`);
-    }
-    const start = reader.at - 2;
-    if (minor >= 4) reader.skip(6);
-    const port = readPort(reader, minor);
-    const queue = reader.skip(minor === 0 ? 2 : 0).u32();
-    const [bytes, packets, errors] = [reader.u64(), reader.u64(), reader.u64()];
-    const [s, ns] = minor >= 3 ? [reader.u32(), reader.u32()] : [UNKNOWN_DURATION, 0];
-    if (minor >= 4) reader.skip(new ByteReader(message.body.subarray(start)).u16() - 48);
-    const time = s === UNKNOWN_DURATION ? "?" : durationText(s, ns);
-    yield (
-      `  port ${portToText(port)} queue ${queueText(queue)}: bytes=${count(bytes)}, pkts=${count(packets)}, ` +
-      `errors=${count(errors)}, duration=${time}\n`
-    );
-  }
-}
-
-export function* queueStatsText(message: Message, verbosity: number): Generator<string> {
-  yield ` ${countOf(queueStats(message))} queues\n`;
-  if (verbosity >= 1) yield* queueStats(message);
 }

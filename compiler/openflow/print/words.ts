@@ -1,5 +1,7 @@
 // Small things that messages in text share: names of bits, durations, dumps.
 
+import { OpenFlowError } from "../wire/errors.js";
+
 /** Sixteen bytes a line: offset, digits, characters if wanted. */
 export const hexDump = (bytes: Uint8Array, characters = true): string => {
   let text = "";
@@ -47,3 +49,20 @@ const REMOVAL_REASONS = ["idle", "hard", "delete", "group_delete", "meter_delete
 
 /** Why a flow is gone. */
 export const removalText = (reason: number): string => REMOVAL_REASONS[reason] ?? String(reason);
+
+/** Seconds of a duration that nobody knows. */
+export const UNKNOWN_DURATION = 0xffffffff;
+
+/** How many elements can be read. */
+export const countOf = (all: Iterable<unknown>): number => {
+  let count = 0;
+  try {
+    for (const each of all) {
+      void each;
+      count++;
+    }
+  } catch (error) {
+    if (!(error instanceof OpenFlowError)) throw error;
+  }
+  return count;
+};
