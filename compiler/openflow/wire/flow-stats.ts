@@ -127,7 +127,8 @@ export const readMatch = (reader: ByteReader): Match => {
   return match;
 };
 
-const NO_DURATION = { durationS: 0, durationNs: 0 };
+/** What OVS takes for the duration of flows that give none. */
+const NO_DURATION = { durationS: 0xffffffff, durationNs: 0xffffffff };
 
 /** @param isCut - the flow says that it goes on behind the message */
 const actionsOf = (reader: ByteReader, minor: MinorVersion, isCut: boolean): readonly Action[] => {
