@@ -8,7 +8,14 @@ import { buildMain, compileMain } from "../datapath/compile.js";
 import { buildOffload, compileOffload } from "../datapath/offload.js";
 import type { DatapathPlan } from "../datapath/plan.js";
 import { formatReport, report } from "../datapath/report.js";
-import { compileDirect, directReport, DirectRefusal, formatDirectReport, type DirectProgram } from "../direct/index.js";
+import {
+  compileDirect,
+  directReport,
+  DirectRefusal,
+  formatDirectReport,
+  sendsAny,
+  type DirectProgram,
+} from "../direct/index.js";
 import { printProgram } from "../ir/print.js";
 import type { Hook, Program } from "../ir/types.js";
 import { PIPELINE, runPasses } from "../passes/index.js";
@@ -27,6 +34,7 @@ interface CompileOptions {
   readonly mode: "direct" | "megaflow" | "auto";
   readonly emit: "obj" | "ir" | "asm";
   readonly nic: string;
+  readonly unhandled: "drop" | "pass";
   readonly printAfter?: string;
   readonly report?: boolean;
   readonly json?: boolean;
@@ -66,9 +74,13 @@ const ifindexOfName = (io: Io, name: string): number => {
 };
 
 /** The tables of `sw` themselves. Ports that are not named are the interfaces of their number. */
-const makeDirect = (io: Io, sw: Switch, hook: Hook, options: CompileOptions): DirectProgram => {
+const makeDirect = (io: Io, sw: Switch, hook: Hook, options: CompileOptions, isStrict: boolean): DirectProgram => {
   const indices = new Map([...(options.port ?? [])].map(([name, port]) => [port, ifindexOfName(io, name)]));
-  return compileDirect(sw, hook, { ifindexOf: (port) => indices.get(port) ?? port });
+  return compileDirect(sw, hook, {
+    ifindexOf: (port) => indices.get(port) ?? port,
+    unhandled: options.unhandled,
+    isStrict,
+  });
 };
 
 const writeDirect = (io: Io, files: FileIo, made: DirectProgram, hook: Hook, options: CompileOptions): void => {
@@ -82,7 +94,7 @@ const writeDirect = (io: Io, files: FileIo, made: DirectProgram, hook: Hook, opt
   if (output !== undefined) files.writeInto(dirname(output), basename(output), outputs[options.emit]());
   else if (options.emit !== "obj") io.out(new TextDecoder().decode(outputs[options.emit]()));
   else if (options.report !== true) throw new RangeViolation("Nowhere to write the object to: give -o FILE");
-  const facts = directReport(hook, made, object);
+  const facts = directReport(hook, made, object, options.unhandled);
   if (options.json === true) io.out(`${JSON.stringify(facts)}\n`);
   else if (options.report === true) io.out(formatDirectReport(facts));
 };
@@ -102,15 +114,17 @@ const compile = (io: Io, files: FileIo, flows: string, options: CompileOptions):
   let why: string | undefined;
   // Passes are shown of the program that has them all, the datapath's.
   if (hook !== "offload" && (options.mode === "direct" || (options.mode === "auto" && printAfter === undefined))) {
-    let direct: DirectProgram | undefined;
-    try {
-      direct = makeDirect(io, sw, hook, options);
-    } catch (error) {
-      const isRefusal = error instanceof DirectRefusal || error instanceof RangeViolation;
-      if (options.mode === "direct" || !isRefusal) throw error;
-      why = error.message;
+    // As a whole, or else as far as it goes.
+    for (const isStrict of options.mode === "direct" ? [true] : [true, false]) {
+      try {
+        const direct = makeDirect(io, sw, hook, options, isStrict);
+        if (isStrict || sendsAny(hook, direct.analysis)) return writeDirect(io, files, direct, hook, options);
+      } catch (error) {
+        const isRefusal = error instanceof DirectRefusal || error instanceof RangeViolation;
+        if (options.mode === "direct" || !isRefusal) throw error;
+        why ??= error.message;
+      }
     }
-    if (direct !== undefined) return writeDirect(io, files, direct, hook, options);
   }
   const made = forecastPlan(sw);
   if (printAfter !== undefined) {
@@ -150,6 +164,11 @@ export const addCompile = (program: Command, io: Io, files: FileIo = processFile
       new Option("--mode <mode>", "how tables become a program")
         .choices(["direct", "megaflow", "auto"])
         .default("auto"),
+    )
+    .addOption(
+      new Option("--unhandled <verdict>", "what becomes of packets that a direct program leaves to others")
+        .choices(["drop", "pass"])
+        .default("drop"),
     )
     .addOption(new Option("--emit <what>", "what to write").choices(["obj", "ir", "asm"]).default("obj"))
     .option("--print-after <pass>", "print the program after this pass")

@@ -123,10 +123,12 @@ const emitPortCounts = (d: Direct, portSlots: number, found: Found | undefined):
 const buildProgram = (
   analysis: Analysis,
   hook: Hook,
-  { ifindexOf = identity, behind = "nobody", unhandled = "drop", portSlots = DEFAULT_PORT_SLOTS }: DirectOptions,
+  { ifindexOf, behind, unhandled, portSlots, isStrict }: Required<DirectOptions>,
   stages: number,
 ): { program: Program; maps: readonly MapSpec[]; pipeline: Pipeline } => {
   const isBacked = behind !== "nobody";
+  // Nothing of it is left over but by packets that are too odd.
+  const isWhole = !isBacked && isStrict;
   const b = new IrBuilder(behind === "megaflows" ? directProgramOf(hook) : `main_${hook}`, hook);
   const slow = b.block("slow");
   const drop = b.block("drop");
@@ -161,7 +163,7 @@ const buildProgram = (
         : undefined,
     baseTags: tagged ? b.slot("base_tags", 8) : undefined,
     cells: { slots: [], n: 0 },
-    passed: isBacked ? [] : undefined,
+    passed: isWhole ? undefined : [],
     written,
     maps: [],
     finish: b.block("finish"),
@@ -271,7 +273,7 @@ const maps = (
   tables: readonly MapSpec[],
   hook: Hook,
   behind: Behind,
-  portSlots = DEFAULT_PORT_SLOTS,
+  portSlots: number,
 ): readonly MapSpec[] => {
   const stats: MapSpec = {
     name: STATS.map,
@@ -325,10 +327,9 @@ const largestTable = ({ lines, code }: ProgramSpec, pipeline: Pipeline): number 
 };
 
 /** Makes the programs of tables that were analysed. @throws {@link DirectRefusal} naming the table that is too much */
-const compileAnalysed = (analysis: Analysis, hook: Hook, options: DirectOptions): DirectProgram => {
-  const { behind = "nobody", portSlots } = options;
-  const isBacked = behind !== "nobody";
-  // With somebody behind it a program may also be smaller than the tables want.
+const compileAnalysed = (analysis: Analysis, hook: Hook, options: Required<DirectOptions>): DirectProgram => {
+  const { behind, portSlots, isStrict } = options;
+  // Where not all need be the program's, it may also be smaller than the tables want.
   for (let stages = MAX_STAGES; ; stages >>>= 1) {
     const { program, maps: tables, pipeline } = buildProgram(analysis, hook, options, stages);
     const ir = runPasses(program);
@@ -342,7 +343,7 @@ const compileAnalysed = (analysis: Analysis, hook: Hook, options: DirectOptions)
         object: { license: "GPL", maps: maps(analysis, tables, hook, behind, portSlots), programs },
       };
     }
-    if (!isBacked || stages === 1) throw new DirectRefusal(largestTable(main, pipeline), why);
+    if ((behind === "nobody" && isStrict) || stages === 1) throw new DirectRefusal(largestTable(main, pipeline), why);
   }
 };
 
@@ -354,7 +355,14 @@ const compileAnalysed = (analysis: Analysis, hook: Hook, options: DirectOptions)
  * @throws {@link DirectRefusal} naming table, rule and reason
  */
 export const compileDirect = (of: Switch | Tables, hook: Hook, options: DirectOptions = {}): DirectProgram => {
-  const { behind = "nobody", ifindexOf = identity, isStrict = behind === "nobody" } = options;
+  const {
+    behind = "nobody",
+    ifindexOf = identity,
+    isStrict = behind === "nobody",
+    unhandled = "drop",
+    portSlots = DEFAULT_PORT_SLOTS,
+  } = options;
+  const whole = { behind, ifindexOf, isStrict, unhandled, portSlots };
   const tables = of instanceof Switch ? tablesOf(of) : of;
   const without = new Map<number, string>();
   for (;;) {
@@ -367,7 +375,7 @@ export const compileDirect = (of: Switch | Tables, hook: Hook, options: DirectOp
         }
     }
     try {
-      return compileAnalysed(analysis, hook, options);
+      return compileAnalysed(analysis, hook, whole);
     } catch (error) {
       if (isStrict || !(error instanceof DirectRefusal) || error.table === 0) throw error;
       without.set(error.table, error.why);

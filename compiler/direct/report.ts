@@ -2,7 +2,7 @@
 
 import type { ObjectSpec } from "ebpf-assembler";
 import type { Hook } from "../ir/types.js";
-import type { Analysis, DirectTable } from "./analyse.js";
+import { strictRefusal, type Analysis, type DirectTable } from "./analyse.js";
 import { derivedRules } from "./counts.js";
 import type { DirectProgram } from "./compile.js";
 import type { Part } from "./parts.js";
@@ -11,6 +11,8 @@ export interface DirectReport {
   readonly hook: Hook;
   readonly mode: "direct";
   readonly why: string;
+  /** What becomes of packets that are not the program's, where nobody is behind it; counted in the map `unhandled`. */
+  readonly unhandled?: "drop" | "pass";
   readonly tables: readonly {
     readonly table: number;
     readonly rules: number;
@@ -40,14 +42,30 @@ const tableFacts = ({ id, rules, parts }: DirectTable): DirectReport["tables"][n
   why: parts.map((part) => WHY[part.kind](part)).join("; ") || "no rules",
 });
 
-const fallbacksOf = ({ tables }: Analysis): DirectReport["fallbacks"] =>
+const fallbacksOf = (hook: Hook, { tables }: Analysis): DirectReport["fallbacks"] =>
   [...tables.values()].flatMap(({ id, rules }) =>
-    rules.flatMap(({ slow, from }) => (slow === undefined ? [] : [{ table: id, rule: from.text, why: slow }])),
+    rules.flatMap((rule) => {
+      const why = strictRefusal(hook, rule);
+      return why === undefined ? [] : [{ table: id, rule: rule.from.text, why }];
+    }),
+  );
+
+/** Whether a program sends any packet by itself. */
+export const sendsAny = (hook: Hook, { rules }: Analysis): boolean =>
+  rules.some(
+    (rule) =>
+      strictRefusal(hook, rule) === undefined &&
+      rule.ops.some(({ op }) => op === "output" || op === "output_in_port" || op === "write_output"),
   );
 
 /** The facts of one compile. */
-export const directReport = (hook: Hook, { analysis }: DirectProgram, object: ObjectSpec): DirectReport => {
-  const fallbacks = fallbacksOf(analysis);
+export const directReport = (
+  hook: Hook,
+  { analysis }: DirectProgram,
+  object: ObjectSpec,
+  unhandled?: DirectReport["unhandled"],
+): DirectReport => {
+  const fallbacks = fallbacksOf(hook, analysis);
   return {
     hook,
     mode: "direct",
@@ -55,6 +73,7 @@ export const directReport = (hook: Hook, { analysis }: DirectProgram, object: Ob
       fallbacks.length === 0
         ? "every rule of every table is code or data of the program: no cache, no upcall"
         : `all but ${fallbacks.length} of ${analysis.rules.length} rules are code or data of the program`,
+    ...(fallbacks.length > 0 && unhandled !== undefined ? { unhandled } : {}),
     tables: [...analysis.tables.values()].map(tableFacts),
     fallbacks,
     key: { bytes: analysis.layout.size, members: analysis.layout.fields.map(({ member }) => member) },
@@ -78,12 +97,18 @@ const fallbackLines = (fallbacks: DirectReport["fallbacks"]): readonly string[] 
   );
 };
 
+const UNHANDLED_TEXT = {
+  drop: "packets that fall back are counted in map unhandled and dropped",
+  pass: "packets that fall back are counted in map unhandled and passed on to the host",
+} as const;
+
 /** {@link DirectReport} in words. */
 export const formatDirectReport = (r: DirectReport): string =>
   [
     `${r.hook}, ${r.mode} mode: ${r.why}`,
     ...r.tables.map((t) => `table ${t.table}: ${t.rules} rules, ${t.template}: ${t.why}`),
     ...fallbackLines(r.fallbacks),
+    ...(r.unhandled === undefined ? [] : [UNHANDLED_TEXT[r.unhandled]]),
     `flow in hand: ${r.key.bytes} bytes: ${r.key.members.join(" ")}`,
     ...r.counters.map(
       ({ number, sumOf: { first, n, miss } }) =>

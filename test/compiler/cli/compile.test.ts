@@ -106,6 +106,10 @@ describe("ofxdp compile", () => {
     );
     assert.match(report("actions=output:2,output:3\n"), /^xdp, megaflow mode: .*XDP cannot clone/);
     assert.match(report("actions=output:2,output:3\n", "--hook", "tc"), /^tc, direct mode/);
+    const partly = report(`${FLOWS}table=0,priority=65535,icmp actions=controller\n`, "--unhandled", "pass");
+    assert.match(partly, /^xdp, direct mode: all but 1 of \d+ rules are code or data/);
+    assert.match(partly, /^table 0: a rule falls back: copy to the controller: user space sends it: .*icmp/m);
+    assert.match(partly, /^packets that fall back are counted in map unhandled and passed on to the host$/m);
   });
 
   it("knows ports by the names that --port gives", () => {
