@@ -13,14 +13,13 @@ import { emitProgram } from "../emit/bpf/emit.js";
 import { IrBuilder } from "../ir/builder.js";
 import type { Hook, Program } from "../ir/types.js";
 
-import { runPasses } from "../passes/index.js";
 import { TARGETS } from "../targets/index.js";
 import { refusal } from "../pipeline/carriers.js";
 import { MAX_METERS, METER_SLOT } from "../pipeline/meter-table.js";
 import { emitShape, needsOf } from "./actions.js";
 import { CONTROL, MAPS, OVS_PACKET_CMD, SHAPE_DROP } from "./abi.js";
 import { lengthCopy, type Emit } from "./emit.js";
-import { emitWithinLimits } from "./limits.js";
+import { compileWithinLimits } from "./limits.js";
 import { emitLookup } from "./lookup.js";
 import { emitParser } from "./parse.js";
 import { isInTable, type DatapathPlan } from "./plan.js";
@@ -170,7 +169,7 @@ export const compileMain = (plan: DatapathPlan, hook: Hook): ObjectSpec => {
   return {
     license: "GPL",
     maps: datapathMaps(plan).filter(({ name }) => !unused.includes(name)),
-    programs: [emitWithinLimits(plan, runPasses(buildMain(plan, hook)), TARGETS[hook])],
+    programs: [compileWithinLimits(plan, buildMain(plan, hook), TARGETS[hook])],
   };
 };
 
@@ -178,7 +177,7 @@ export const compileMain = (plan: DatapathPlan, hook: Hook): ObjectSpec => {
 export const compileDatapath = (plan: DatapathPlan, hooks: readonly Hook[] = HOOKS): ObjectSpec => {
   const programs: ProgramSpec[] = hooks.flatMap((hook) => [
     emitProgram(buildStub(hook), TARGETS[hook]),
-    emitWithinLimits(plan, runPasses(buildMain(plan, hook)), TARGETS[hook]),
+    compileWithinLimits(plan, buildMain(plan, hook), TARGETS[hook]),
   ]);
   return { license: "GPL", maps: datapathMaps(plan), programs };
 };

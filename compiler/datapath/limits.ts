@@ -5,7 +5,9 @@ import { AssembleError, CompileError, type ExitCode, type Origin, type ProgramSp
 import { costOf, VERIFIER_LIMITS, type VerifierCost } from "../emit/bpf/cost.js";
 import { emitProgram } from "../emit/bpf/emit.js";
 import { FrameError } from "../emit/bpf/frame.js";
+import { estimate } from "../ir/estimate.js";
 import type { Program } from "../ir/types.js";
+import { runPasses } from "../passes/index.js";
 import type { Target } from "../targets/index.js";
 import type { DatapathPlan } from "./plan.js";
 
@@ -54,6 +56,31 @@ const LIMITS = [
   { of: "stackBytes", unit: "bytes of stack", fits: "matches on fewer fields, shorter action lists" },
   { of: "pendingJumps", unit: "jumps kept by the verifier", fits: "fewer masks and action lists" },
 ] as const satisfies readonly { of: keyof typeof VERIFIER_LIMITS & keyof VerifierCost; unit: string; fits: string }[];
+
+/** Share of a limit beyond which an estimate from IR says for sure. */
+const SURE = 1.1;
+
+/** Where most of a program's IR comes from. */
+const mostIr = ({ blocks }: Program): Origin | undefined => {
+  const sizes = new Map<Origin, number>();
+  for (const { body } of blocks)
+    for (const { from } of body) if (from !== undefined) sizes.set(from, (sizes.get(from) ?? 0) + 1);
+  return [...sizes].sort(([, a], [, b]) => b - a)[0]?.[0];
+};
+
+/**
+ * Passes and emits a plan's program, unless it is far beyond a limit before.
+ * @throws {@link LimitError} naming the flow, for what a kernel would refuse
+ */
+export const compileWithinLimits = (plan: DatapathPlan, program: Program, target: Target): ProgramSpec => {
+  const cost = estimate(program);
+  for (const { of, unit, fits } of LIMITS) {
+    if (of === "stackBytes" || cost[of] <= SURE * VERIFIER_LIMITS[of]) continue;
+    const problem = `Program ${program.name} needs about ${cost[of]} ${unit}, want at most ${VERIFIER_LIMITS[of]}`;
+    throw limitError(problem, mostIr(program), fits);
+  }
+  return emitWithinLimits(plan, runPasses(program), target);
+};
 
 /**
  * {@link emitProgram} of a plan's program.

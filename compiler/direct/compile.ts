@@ -17,6 +17,7 @@ import { costOf, VERIFIER_LIMITS } from "../emit/bpf/cost.js";
 import { emitProgram } from "../emit/bpf/emit.js";
 import { FrameError } from "../emit/bpf/frame.js";
 import { IrBuilder } from "../ir/builder.js";
+import { estimate } from "../ir/estimate.js";
 import type { BlockId, Hook, Program, VReg } from "../ir/types.js";
 import { ethernet, NW_FRAG } from "../packet/headers.js";
 import { runPasses } from "../passes/index.js";
@@ -28,6 +29,7 @@ import { analyse, DirectRefusal, strictRefusal, type Analysis } from "./analyse.
 import { emitCommit, needsOf, type Found } from "./commit.js";
 import { element, fieldOf, guess, hiddenZero, type Direct } from "./emit.js";
 import { MAX_STAGES, Pipeline } from "./pipeline.js";
+import { emitActionSet } from "./send.js";
 import { TAG_MEMBERS } from "./state.js";
 import { tablesOf, type Tables } from "./tables.js";
 
@@ -185,7 +187,7 @@ const buildProgram = (
   pipeline.run();
   b.place(d.finish);
   b.origin = { text: "end of the tables" };
-  pipeline.emitActionSet();
+  emitActionSet(d);
   const leave = b.block("leave");
   b.unless("ne", guess(d, d.out), 0, leave);
   const count = (found?: Found): void => {
@@ -306,6 +308,34 @@ const beyondVerifier = (main: ProgramSpec): string | undefined => {
   return undefined;
 };
 
+/** Share of a limit beyond which an estimate from IR says for sure: the code of large programs comes out larger still. */
+const SURE = { estimatedSteps: 0.8, pendingJumps: 1.1 } as const;
+
+/** {@link beyondVerifier}, before a program has been made: of one that is far beyond. */
+const farBeyondVerifier = (program: Program): string | undefined => {
+  const { instructions, estimatedSteps, pendingJumps } = estimate(program);
+  const { instructions: maxSteps, pendingJumps: maxJumps } = VERIFIER_LIMITS;
+  if (estimatedSteps > SURE.estimatedSteps * maxSteps)
+    return (
+      `it has the most of more than ${instructions} instructions, which may take the verifier more than ` +
+      `${estimatedSteps} steps, and ${maxSteps} are the limit`
+    );
+  if (pendingJumps > SURE.pendingJumps * maxJumps)
+    return `it has the most of the program's ${pendingJumps} pending branches, and ${maxJumps} are the limit`;
+  return undefined;
+};
+
+/** The table that most of a program's IR is there for. */
+const largestInIr = ({ blocks }: Program, pipeline: Pipeline): number => {
+  const sizes = new Map<number, number>();
+  for (const { body } of blocks)
+    for (const { from } of body) {
+      const table = from === undefined ? undefined : pipeline.tableOf(from);
+      if (table !== undefined) sizes.set(table, (sizes.get(table) ?? 0) + 1);
+    }
+  return [...sizes].reduce((largest, entry) => (entry[1] > largest[1] ? entry : largest), [0, 0])[0];
+};
+
 /** The main program. @throws {@link DirectRefusal} naming the last table when the stack does not suffice for all */
 const emitMain = (ir: Program, hook: Hook, { tables }: Analysis): ProgramSpec => {
   try {
@@ -332,6 +362,12 @@ const compileAnalysed = (analysis: Analysis, hook: Hook, options: Required<Direc
   // Where not all need be the program's, it may also be smaller than the tables want.
   for (let stages = MAX_STAGES; ; stages >>>= 1) {
     const { program, maps: tables, pipeline } = buildProgram(analysis, hook, options, stages);
+    const isLast = (behind === "nobody" && isStrict) || stages === 1;
+    const tooLarge = farBeyondVerifier(program);
+    if (tooLarge !== undefined) {
+      if (isLast) throw new DirectRefusal(largestInIr(program, pipeline), tooLarge);
+      continue;
+    }
     const ir = runPasses(program);
     const main = emitMain(ir, hook, analysis);
     const why = beyondVerifier(main);
@@ -343,7 +379,7 @@ const compileAnalysed = (analysis: Analysis, hook: Hook, options: Required<Direc
         object: { license: "GPL", maps: maps(analysis, tables, hook, behind, portSlots), programs },
       };
     }
-    if ((behind === "nobody" && isStrict) || stages === 1) throw new DirectRefusal(largestTable(main, pipeline), why);
+    if (isLast) throw new DirectRefusal(largestTable(main, pipeline), why);
   }
 };
 

@@ -9,22 +9,13 @@
 import { unreachable, type Origin } from "ebpf-assembler";
 import type { BlockId, VReg } from "../ir/types.js";
 import { STATS } from "./abi.js";
-import { argSize, codeOf, emitEdit, isEdit, textOf, type Args } from "./act.js";
+import { codeOf, emitEdit, isEdit, textOf, type Args } from "./act.js";
 import { DirectRefusal, type Analysis, type DirectTable } from "./analyse.js";
-import {
-  dispatch,
-  element,
-  fieldOf,
-  guess,
-  hidden,
-  newCell,
-  rodata,
-  TO_IN_PORT,
-  type Cell,
-  type Direct,
-} from "./emit.js";
+import { dispatch, element, fieldOf, guess, hidden, newCell, TO_IN_PORT, type Cell, type Direct } from "./emit.js";
 import { emitFind } from "./find.js";
 import type { Op } from "./ops.js";
+import { makeRecords, type Records } from "./records.js";
+import { emitOutput, emitSend, ifindexOf } from "./send.js";
 import { waysTo, type Ways } from "./ways.js";
 
 /** What is done after a table. */
@@ -44,13 +35,6 @@ interface List {
 
 /** Stages that a program may have. */
 export const MAX_STAGES = 8;
-
-/** Records of a table: for each rank the number of its code, then the arguments of its operations. */
-interface Records {
-  readonly map: string;
-  readonly stride: number;
-  readonly codes: readonly { readonly ops: readonly Op[]; readonly offsets: readonly number[] }[];
-}
 
 /** A table in the stage that it is entered in. */
 interface Instance {
@@ -81,48 +65,6 @@ interface Rest {
   readonly at: number;
   readonly stage: number;
 }
-
-const HEAD = 4;
-
-/** Gathers lists of the same code, and writes the arguments of each. */
-const makeRecords = (d: Direct, table: DirectTable): Records => {
-  const codes = new Map<string, { ops: readonly Op[]; offsets: readonly number[]; id: number }>();
-  const ids: number[] = [];
-  let size = HEAD;
-  for (const { ops } of table.rules) {
-    const text = ops.map(codeOf).join(";");
-    let code = codes.get(text);
-    if (code === undefined) {
-      let at = HEAD;
-      const offsets = ops.map((op) => {
-        const { size: bytes, phase } = argSize(d, op);
-        at = phase < 0 ? Math.ceil(at / 4) * 4 : at + ((phase - (at % 8) + 8) % 8);
-        at += bytes;
-        return at - bytes;
-      });
-      size = Math.max(size, at);
-      codes.set(text, (code = { ops, offsets, id: codes.size }));
-    }
-    ids.push(code.id);
-  }
-  const stride = Math.ceil(size / 8) * 8;
-  const bytes = new Uint8Array(stride * table.rules.length);
-  const view = new DataView(bytes.buffer);
-  const list = [...codes.values()];
-  table.rules.forEach(({ ops }, rank) => {
-    const base = rank * stride;
-    view.setUint32(base, ids[rank]!, true);
-    ops.forEach((op, i) => {
-      const at = base + list[ids[rank]!]!.offsets[i]!;
-      if (op.op === "set") bytes.set(op.value, at);
-      else if (op.op === "output") view.setUint32(at, d.ifindexOf(op.port), true);
-      else if (op.op === "write_output" && typeof op.port === "number") view.setUint32(at, d.ifindexOf(op.port), true);
-    });
-  });
-  const map = `t${table.id}_rules`;
-  d.maps.push(rodata(map, bytes));
-  return { map, stride, codes: list };
-};
 
 /** Rests of lists that do the same share their code. */
 const restId = ({ of, ops, offsets }: List, at: number): string => {
@@ -424,17 +366,17 @@ export class Pipeline {
           b.jump(d.slow);
           return;
         case "output":
-          this.#output(op.port, argsOf(i), sent);
+          emitOutput(d, op.port, argsOf(i), sent);
           sent = true;
           break;
         case "output_in_port":
-          this.#send(d.ifindex, sent);
+          emitSend(d, d.ifindex, sent);
           sent = true;
           break;
         case "write_output":
           if (op.port === undefined) b.mov(d.actionSet!, hidden(d, 0));
           else if (op.port === "in_port") b.mov(d.actionSet!, hidden(d, TO_IN_PORT));
-          else b.mov(d.actionSet!, this.#ifindex(op.port, argsOf(i)));
+          else b.mov(d.actionSet!, ifindexOf(d, op.port, argsOf(i)));
           break;
         case "resubmit":
           if (op.inPort !== undefined) b.store("u32", d.key, fieldOf(d, "in_port").off, d.ifindexOf(op.inPort));
@@ -451,70 +393,5 @@ export class Pipeline {
       }
     }
     b.jump(this.#exitOf(of, stage));
-  }
-
-  #ifindex(port: number, args: Args): VReg {
-    return args.from === "op"
-      ? hidden(this.d, this.d.ifindexOf(port), "ifindex")
-      : this.d.b.load("u32", args.record, args.at, "ifindex");
-  }
-
-  /** To a port, unless the packet came in by it. */
-  #output(port: number, args: Args, pending: boolean): void {
-    const { b, ifindex } = this.d;
-    const done = b.block("sent");
-    const to = this.#ifindex(port, args);
-    b.unless("eq", to, ifindex, done);
-    this.#send(to, pending);
-    b.place(done);
-  }
-
-  #send(to: VReg, pending: boolean): void {
-    const { d } = this;
-    const { b } = d;
-    if (!pending) {
-      b.mov(d.out, to);
-      return;
-    }
-    const done = b.block("sent");
-    const first = b.block("first_output");
-    const further = b.block("further_output");
-    b.branch("eq", guess(d, d.out), 0, first, further);
-    b.place(further);
-    if (d.more === undefined) b.jump(d.slow);
-    else {
-      for (let i = 0; i < d.more.slot.size / 4; i++) {
-        const next = b.block("");
-        b.unless("ne", guess(d, d.more.n), i, next);
-        b.store("u32", d.more.slot, 4 * i, to);
-        b.mov(d.more.n, hidden(d, i + 1));
-        b.jump(done);
-        b.place(next);
-      }
-      b.jump(d.slow);
-    }
-    b.place(first);
-    b.mov(d.out, to);
-    b.place(done);
-  }
-
-  /** Emits the output of the action set, where there is one; begins and goes on in the current block. */
-  emitActionSet(): void {
-    const { d } = this;
-    const { b, actionSet } = d;
-    if (actionSet === undefined) return;
-    const done = b.block("action_set_done");
-    const port = b.block("action_set_port");
-    const to = b.value("to", actionSet);
-    const send = b.block("action_set_output");
-    b.unless("eq", actionSet, 0, done);
-    b.unless("ne", actionSet, TO_IN_PORT, port);
-    b.mov(to, d.ifindex);
-    b.jump(send);
-    b.place(port);
-    b.unless("eq", to, d.ifindex, done);
-    b.place(send);
-    this.#send(to, true);
-    b.place(done);
   }
 }
