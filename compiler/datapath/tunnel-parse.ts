@@ -24,6 +24,8 @@ interface Outer {
   readonly flags: VReg;
   /** Offset of what is behind IP, a constant per family. */
   readonly l4: number;
+  /** Offset of the end by IP's own length; the packet may be longer. */
+  readonly end: VReg;
   readonly pass: BlockId;
   readonly done: BlockId;
 }
@@ -59,6 +61,7 @@ const finish = (e: Emit, o: Outer, vport: Vport, outer: VReg | number): void => 
   const { b } = e;
   const { flags, pass, done, inPort } = o;
   const bytes = b.value("outer", outer);
+  b.unless("gt", b.alu("add", bytes, ethernet.minBytes, "least"), o.end, pass);
   need(e, b.alu("add", e.data, bytes, "inner"), ethernet.minBytes, pass);
   b.mov(o.outer, bytes);
   putRegister(e, "tun_flags", b.swap(16, flags, "tun_flags"));
@@ -143,6 +146,7 @@ const parseShims = (e: Emit, { vports }: TunnelPlan, o: Outer, proto: VReg): voi
   }
   b.unless("ne", proto, IP_PROTO.UDP, o.pass);
   need(e, e.data, o.l4 + udp.minBytes + vxlan.minBytes, o.pass);
+  b.unless("lt", o.end, o.l4 + udp.minBytes + vxlan.minBytes, o.pass);
   const port = b.load("u16", e.data, o.l4 + udp.fields.dst.byteOffset, "udp_dst");
   for (const vport of vports) {
     if (vport.type === "gre") continue;
@@ -161,7 +165,7 @@ const parseShims = (e: Emit, { vports }: TunnelPlan, o: Outer, proto: VReg): voi
   b.jump(o.pass);
 };
 
-const parseOuterV4 = (e: Emit, plan: TunnelPlan, o: Omit<Outer, "l4">): void => {
+const parseOuterV4 = (e: Emit, plan: TunnelPlan, o: Omit<Outer, "l4" | "end">): void => {
   const { b } = e;
   const f = ipv4.fields;
   const { flags, pass } = o;
@@ -173,7 +177,8 @@ const parseOuterV4 = (e: Emit, plan: TunnelPlan, o: Omit<Outer, "l4">): void => 
   const fragment = b.load("u16", e.data, L3 + f.reserved.byteOffset, "fragment");
   b.unless("set", fragment, be16(0x3fff), pass);
   const total = b.swap(16, b.load("u16", e.data, L3 + f.totalLength.byteOffset, "total"), "total");
-  b.unless("gt", b.alu("add", total, L3, "end"), e.len, pass);
+  const end = b.alu("add", total, L3, "end");
+  b.unless("gt", end, e.len, pass);
   // Don't fragment is bit 6 of the first byte; its flag here is 2.
   b.mov(flags, b.alu("and", b.alu("rsh", fragment, 5), TNL_F.DF));
   copyMembers(e, e.data, [
@@ -183,10 +188,10 @@ const parseOuterV4 = (e: Emit, plan: TunnelPlan, o: Omit<Outer, "l4">): void => 
     ["tun_dst", L3 + f.dst.byteOffset],
   ]);
   const proto = b.load("u8", e.data, L3 + f.proto.byteOffset, "proto");
-  parseShims(e, plan, { ...o, l4: L3 + ipv4.minBytes }, proto);
+  parseShims(e, plan, { ...o, l4: L3 + ipv4.minBytes, end }, proto);
 };
 
-const parseOuterV6 = (e: Emit, plan: TunnelPlan, o: Omit<Outer, "l4">): void => {
+const parseOuterV6 = (e: Emit, plan: TunnelPlan, o: Omit<Outer, "l4" | "end">): void => {
   const { b } = e;
   const f = ipv6.fields;
   const { flags, pass } = o;
@@ -196,7 +201,8 @@ const parseOuterV6 = (e: Emit, plan: TunnelPlan, o: Omit<Outer, "l4">): void => 
   b.jump(pass);
   b.place(ours);
   const payload = b.swap(16, b.load("u16", e.data, L3 + f.payloadLength.byteOffset, "payload"), "payload");
-  b.unless("gt", b.alu("add", payload, L3 + ipv6.minBytes, "end"), e.len, pass);
+  const end = b.alu("add", payload, L3 + ipv6.minBytes, "end");
+  b.unless("gt", end, e.len, pass);
   b.mov(flags, 0);
   const first = b.swap(16, b.load("u16", e.data, L3, "first"), "first");
   putRegister(e, "tun_tos", b.alu("rsh", first, 4, "tos"));
@@ -206,7 +212,7 @@ const parseOuterV6 = (e: Emit, plan: TunnelPlan, o: Omit<Outer, "l4">): void => 
     ["tun_ipv6_dst", L3 + f.dst.byteOffset],
   ]);
   const proto = b.load("u8", e.data, L3 + f.nextHeader.byteOffset, "proto");
-  parseShims(e, plan, { ...o, l4: L3 + ipv6.minBytes }, proto);
+  parseShims(e, plan, { ...o, l4: L3 + ipv6.minBytes, end }, proto);
 };
 
 /**

@@ -94,6 +94,21 @@ describe("runtime/tunnels", function () {
     assert.equal(bridge.stats.upcalls.errors, 0);
   });
 
+  it("are cut into segments by the kernel where the uplink cannot, small enough for it whatever the hosts think", async () => {
+    await addDevice(`id 5 remote ${LOCAL}`);
+    await must("switch", "ethtool -K p2 tso off gso off tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off");
+    for (const mtu of [1430, 1500]) {
+      await must(1, `ip link set eth0 mtu ${mtu}`);
+      // Nothing above the uplink's MTU may arrive, nor be merged on the way.
+      await must(2, "ip link set vx0 mtu 1450; ethtool -K eth0 gro off");
+      using bridge = openBridge("tc", `type=vxlan,remote_ip=${REMOTE},key=5`);
+      await ping(1, "10.0.0.2");
+      await transfer(1, 2, "10.0.0.2");
+      await transfer(2, 1, "10.0.0.1");
+      assert.equal(bridge.stats.upcalls.errors, 0);
+    }
+  });
+
   it("follow the other end's link-layer address when it changes", async () => {
     await addDevice(`id 5 remote ${LOCAL}`);
     using bridge = openBridge("tc", `type=vxlan,remote_ip=${REMOTE},key=5`);

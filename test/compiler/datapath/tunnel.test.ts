@@ -134,6 +134,12 @@ const switchOf = ({ tunnel, flows = DEFAULT_FLOWS }: Case, ifindexOf: (port: num
   return sw;
 };
 
+/** The same numbers every time (MINSTD). */
+const newRandom = (): ((below: number) => number) => {
+  let state = 20_261_122;
+  return (below) => (state = (state * 48_271) % 0x7fff_ffff) % below;
+};
+
 const OTHER_HOP: Hop = { ...HOP, ifindex: 0, src: REMOTE4 };
 
 const samplesOf = (one: Case): Sample[] => {
@@ -175,6 +181,19 @@ describe("tunnels in datapath programs", function () {
         assert.ok(isCopying ? slow > 0 : rewritten >= 10, JSON.stringify({ hit, slow, rewritten }));
       });
     }
+
+    it(`damaged outer headers at ${hook}: taken or left to the host as the reference does it`, () => {
+      const random = newRandom();
+      for (const one of CASES.slice(0, 8)) {
+        const whole = INNER.map((inner) => encapsulate(buildOuter(keyOf(one), OTHER_HOP), inner));
+        const damaged = Array.from({ length: 30 }, (_, i) => {
+          const packet = whole[i % whole.length]!.slice(0, i % 3 === 0 ? 14 + random(100) : undefined);
+          for (let n = random(3); n >= 0; n--) packet[12 + random(Math.min(packet.length, 90) - 12)]! ^= 1 << random(8);
+          return { inPort: UPLINK, packet };
+        });
+        executions.run(`${one.name}, damaged`, (ifindexOf) => switchOf(one, ifindexOf), damaged);
+      }
+    });
   }
 });
 
