@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Scope } from "ebpf-assembler";
-import { Ofproto, Services, silentLog, type Bridge, type BridgeOptions } from "#runtime";
+import { Ofproto, Services, silentLog, type Bridge, type BridgeOptions, type Log } from "#runtime";
 import { Ovs } from "../../support/ovs.js";
 import { Lab } from "../lab.js";
 
@@ -39,19 +39,19 @@ export class OfprotoLab implements AsyncDisposable {
 
   static async open(
     nHosts: number,
-    options: Partial<BridgeOptions> & { readonly controllers?: readonly string[] } = {},
+    options: Partial<BridgeOptions> & { readonly controllers?: readonly string[]; readonly log?: Log } = {},
   ): Promise<OfprotoLab> {
     using scope = new Scope();
     const lab = scope.use(new Lab(nHosts));
     await lab.silence();
     const dir = mkdtempSync(join(tmpdir(), "ofproto-"));
     scope.defer(() => rmSync(dir, { recursive: true, force: true }));
-    const { controllers = [], ...rest } = options;
+    const { controllers = [], log = silentLog, ...rest } = options;
     const bridge = scope.use(lab.bridge({ failMode: "secure", ...rest }));
     const description = { manufacturer: "m", hardware: "h", software: "s", serialNumber: "None", datapath: "None" };
-    const ofproto = scope.use(new Ofproto({ bridge, log: silentLog, datapathId: 1n, description }));
+    const ofproto = scope.use(new Ofproto({ bridge, log, datapathId: 1n, description }));
     const management = join(dir, "br0.mgmt");
-    const services = scope.use(await Services.open({ ofproto, log: silentLog, management, controllers, listen: [] }));
+    const services = scope.use(await Services.open({ ofproto, log, management, controllers, listen: [] }));
     return new OfprotoLab(lab, dir, bridge, ofproto, services, scope.move());
   }
 
