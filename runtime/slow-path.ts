@@ -22,6 +22,7 @@ import {
   segmentTcp,
   translate,
   type DpAction,
+  type Frozen,
   type Layers,
   type MeterVerdict,
   type Sink,
@@ -87,6 +88,8 @@ export class SlowPath implements Sink {
     checksums: 0,
     gso: 0,
   };
+  /** The packet in hand came by no port, and no megaflow counts it. */
+  private isOwn = false;
   /** GSO of the packet in hand; 0 for none. */
   private gsoSize = 0;
 
@@ -219,6 +222,7 @@ export class SlowPath implements Sink {
   output(port: number, packet: Uint8Array): void {
     const ifindex = this.ports.ifindexOf(port);
     if (ifindex === 0) return;
+    if (this.isOwn) this.ports.countSent(port, packet.length);
     if (this.gsoSize === 0) this.sender.queue(ifindex, packet);
     else this.outputGso(ifindex, packet);
   }
@@ -260,8 +264,26 @@ export class SlowPath implements Sink {
 
   /** Sends a packet that came by no port, together with what else is sent by the work in hand. */
   sendOut(packet: Uint8Array, actions: readonly DpAction[]): void {
+    this.sendOwn(() => this.runner.run(packet, actions, this, monotonicMs()));
+  }
+
+  /** Takes up a packet again that waited for its controller. */
+  resume(packet: Uint8Array, frozen: Frozen, packetType: number): void {
+    this.sendOwn(() => this.runner.resume(packet, frozen, packetType, this, monotonicMs()));
+  }
+
+  private sendOwn(send: () => void): void {
     this.gsoSize = 0;
-    this.runner.run(packet, actions, this, monotonicMs());
+    this.isOwn = true;
+    try {
+      send();
+    } finally {
+      this.isOwn = false;
+      this.flushSoon();
+    }
+  }
+
+  private flushSoon(): void {
     if (this.isFlushing) return;
     this.isFlushing = true;
     process.nextTick(this.flush);

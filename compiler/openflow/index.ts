@@ -52,6 +52,7 @@ export * from "./versions.js";
 export * from "./wire/bytes.js";
 export * from "./wire/check-actions.js";
 export * from "./wire/connection-message.js";
+export * from "./wire/continuation.js";
 export * from "./wire/decode-actions.js";
 export * from "./wire/decode-match.js";
 export * from "./wire/encode-actions.js";

@@ -106,6 +106,8 @@ export type DpAction =
       readonly userdata?: Uint8Array;
       /** The controller is to take the packet up again; it goes nowhere by itself. */
       readonly continuation?: true;
+      /** Where it goes on then. */
+      readonly frozen?: Frozen;
     }
   /** The next action that sends the packet leaves as many bytes out at its end as it is longer now than `maxLen`. */
   | { readonly kind: "trunc"; readonly maxLen: number }

@@ -17,7 +17,7 @@ export interface Unroll {
 export type Step = Action | Unroll;
 
 export interface Frozen {
-  /** Numbers the passes that one translation asks for, from 1. */
+  /** Numbers the passes that one translation asks for, from 1; 0 for one that a controller asks for. */
   readonly id: number;
   /** Empty: table 0 is looked up. */
   readonly steps: readonly Step[];

@@ -7,7 +7,7 @@ import { extract, newLayers, type Layers } from "../packet/extract.js";
 import { ethernet } from "../packet/headers.js";
 import { creditTranslation, learnFrom } from "./credit.js";
 import type { DpAction } from "./dp-action.js";
-import { MAX_RECIRCULATIONS } from "./frozen.js";
+import { MAX_RECIRCULATIONS, type Frozen } from "./frozen.js";
 import type { Switch } from "./switch.js";
 import { translate } from "./translate.js";
 
@@ -26,7 +26,16 @@ export class Runner {
    * @throws {@link RangeViolation} as {@link Executor.execute} does
    */
   run(packet: Uint8Array, actions: readonly DpAction[], sink: Sink, nowMs: number, layers?: Layers): void {
-    let waiting = this.#executor.execute(packet, actions, sink, layers);
+    this.#goOn(this.#executor.execute(packet, actions, sink, layers), sink, nowMs);
+  }
+
+  /** Takes a packet up again where its translation was broken off. @throws as {@link run} */
+  resume(packet: Uint8Array, frozen: Frozen, packetType: number, sink: Sink, nowMs: number): void {
+    this.#goOn(this.#again({ packet, frozen, packetType }, sink, nowMs), sink, nowMs);
+  }
+
+  #goOn(first: readonly Recirculated[], sink: Sink, nowMs: number): void {
+    let waiting = first;
     for (let pass = 0; waiting.length > 0 && pass < MAX_RECIRCULATIONS; pass++) {
       waiting = waiting.flatMap((each) => this.#again(each, sink, nowMs));
     }

@@ -2,6 +2,7 @@
 // speak the same dialect; one who does not read misses some, and nobody waits for him.
 
 import {
+  encodeContinuation,
   encodeMessage,
   EXPLICIT_MISS,
   flowRemovedName,
@@ -13,6 +14,7 @@ import {
   packetInReason,
   PACKET_WORDS_AT,
   FLOW,
+  get,
   PORT_REASONS,
   putFlowRemoved,
   putPacketIn,
@@ -24,6 +26,7 @@ import {
   type DpAction,
   type FieldName,
   type Match,
+  type MinorVersion,
   type PortReason,
   type RemovalReason,
   type Rule,
@@ -73,7 +76,19 @@ const reasonNumber = (reason: string): number => {
 
 const NO_COOKIE = 0xffffffffffffffffn;
 
-const encodePacketIn = (conn: OfConn, action: ToController, packet: Uint8Array, metadata: Match): Uint8Array => {
+const continuationOf = ({ frozen, metadata }: ToController, match: Match, minor: MinorVersion, bridge: Uint8Array) => {
+  if (frozen === undefined) return {};
+  const inPort = get(metadata, "in_port");
+  return { continuation: encodeContinuation({ ...frozen, bridge, inPort }, match, minor) };
+};
+
+const encodePacketIn = (
+  conn: OfConn,
+  action: ToController,
+  packet: Uint8Array,
+  metadata: Match,
+  bridge: Uint8Array,
+): Uint8Array => {
   const { version, minor, packetInFormat } = conn;
   const pin: WirePacketIn = {
     packet,
@@ -89,16 +104,23 @@ const encodePacketIn = (conn: OfConn, action: ToController, packet: Uint8Array, 
       return encodeMessage("OFPT_PACKET_IN", version, 0, (writer) => putPacketIn(writer, pin, minor));
     case "nxt_packet_in":
       return encodeMessage("NXT_PACKET_IN", version, 0, (writer) => putPacketInNx(writer, pin));
-    case "nxt_packet_in2":
-      return encodeMessage("NXT_PACKET_IN2", version, 0, (writer) => putPacketIn2(writer, pin, minor));
+    case "nxt_packet_in2": {
+      const waiting = { ...pin, ...continuationOf(action, metadata, minor, bridge) };
+      return encodeMessage("NXT_PACKET_IN2", version, 0, (writer) => putPacketIn2(writer, waiting, minor));
+    }
   }
 };
 
 /** Longest packet that a message can carry, whatever else is in it. */
 const MAX_PACKET = 0xf000;
 
-/** Gives a packet to the controllers that it is for. Its bytes are copied. */
-export const tellPacket = (conns: Iterable<OfConn>, action: ToController, packet: Uint8Array): void => {
+/** Gives a packet to the controllers that it is for. Its bytes are copied. @param bridge - its UUID */
+export const tellPacket = (
+  conns: Iterable<OfConn>,
+  action: ToController,
+  packet: Uint8Array,
+  bridge: Uint8Array,
+): void => {
   const reason = reasonNumber(action.reason);
   const encoded = new Map<string, Uint8Array>();
   let metadata: Match | undefined;
@@ -108,7 +130,7 @@ export const tellPacket = (conns: Iterable<OfConn>, action: ToController, packet
     let message = encoded.get(dialect);
     if (message === undefined) {
       metadata ??= metadataMatch(action.metadata);
-      message = encodePacketIn(conn, action, packet.subarray(0, MAX_PACKET), metadata);
+      message = encodePacketIn(conn, action, packet.subarray(0, MAX_PACKET), metadata, bridge);
       encoded.set(dialect, message);
     }
     conn.notify(message);

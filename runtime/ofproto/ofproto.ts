@@ -4,6 +4,7 @@
 // Messages of one connection are handled in order; one that must wait (for counters, for changes to be in force) holds back
 // only those behind it. Whatever a peer sends is answered or refused with an OpenFlow error; it never throws out of here.
 
+import { randomUUID } from "node:crypto";
 import {
   decodeMessage,
   encodeError,
@@ -73,6 +74,8 @@ export class Ofproto implements Disposable {
   readonly bridge: Bridge;
   readonly datapathId: bigint;
   readonly description: WireDescription;
+  /** What packets that wait for a controller are known by, 16 bytes. */
+  readonly uuid: Uint8Array = Buffer.from(randomUUID().replaceAll("-", ""), "hex");
   /** The newest election of a primary that a controller named. */
   generation: bigint | undefined;
   fragMode: FragMode = "normal";
@@ -92,7 +95,7 @@ export class Ofproto implements Disposable {
     this.log = log;
     this.datapathId = datapathId;
     this.description = description;
-    bridge.slowPath.onController = (action, packet) => tellPacket(this.conns.values(), action, packet);
+    bridge.slowPath.onController = (action, packet) => tellPacket(this.conns.values(), action, packet, this.uuid);
     bridge.onPort = (reason, port) =>
       tellPort(this.conns.values(), reason, describePort(this, port), this.source?.conn);
     bridge.sw.observe((event) => {

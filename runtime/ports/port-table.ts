@@ -100,6 +100,14 @@ export class PortTable {
     this.creditOutputs(actions, packets, bytes);
   }
 
+  /** A packet that nothing else counts left by a port. */
+  countSent(number: number, bytes: number): void {
+    const stats = this.numbers.get(number)?.stats;
+    if (stats === undefined) return;
+    stats.txPackets++;
+    stats.txBytes += bytes;
+  }
+
   private creditOutputs(actions: readonly DpAction[], packets: number, bytes: number): void {
     let size = bytes;
     for (const action of actions) {

@@ -6,7 +6,7 @@ import { newFlow } from "../flow.js";
 import { MAX_PORTS } from "../ports.js";
 import { PORT, type Action, type Match } from "../types.js";
 import { toBytes } from "../big-endian.js";
-import { ByteReader, ByteWriter, properties, putProperty } from "./bytes.js";
+import { ByteReader, ByteWriter, properties, putProperty, refuseProperty } from "./bytes.js";
 import { decodeActions } from "./decode-actions.js";
 import { decodeFields, decodeNxm, decodeOxm } from "./decode-match.js";
 import { encodeFields, encodeNxm, encodeOxm, putOxm } from "./encode-match.js";
@@ -37,6 +37,8 @@ export interface WirePacketIn {
   readonly buffer?: number;
   /** NXT_PACKET_IN2: what the flow gave along. */
   readonly userdata?: Uint8Array;
+  /** NXT_PACKET_IN2 and NXT_RESUME: what the packet needs to go on, if it waits. */
+  readonly continuation?: Uint8Array;
 }
 
 const REASON_BY_NAME: ReadonlyMap<string, number> = new Map(WIRE_REASONS.map((name, i) => [name, i]));
@@ -106,11 +108,12 @@ const PROPERTY = {
   reason: 5,
   metadata: 6,
   userdata: 7,
+  continuation: 8,
 } as const;
 
 /** The body of NXT_PACKET_IN2. */
 export const putPacketIn2 = (writer: ByteWriter, pin: WirePacketIn, minor: MinorVersion): void => {
-  const { packet, totalBytes, reason, table, cookie, userdata } = pin;
+  const { packet, totalBytes, reason, table, cookie, userdata, continuation } = pin;
   putProperty(writer, PROPERTY.packet, (to) => to.put(packet));
   if (packet.length !== totalBytes) putProperty(writer, PROPERTY.fullLength, (to) => to.u32(totalBytes));
   putProperty(writer, PROPERTY.table, (to) => to.u8(table));
@@ -118,6 +121,7 @@ export const putPacketIn2 = (writer: ByteWriter, pin: WirePacketIn, minor: Minor
   putProperty(writer, PROPERTY.reason, (to) => to.u8(reason));
   putProperty(writer, PROPERTY.metadata, (to) => to.put(encodeFields(pin.metadata, minor)));
   if (userdata !== undefined && userdata.length > 0) putProperty(writer, PROPERTY.userdata, (to) => to.put(userdata));
+  if (continuation !== undefined) putProperty(writer, PROPERTY.continuation, (to) => to.zeros(4).put(continuation));
 };
 
 const NO_COOKIE = 0xffffffffffffffffn;
@@ -142,7 +146,8 @@ const atLeast = (body: ByteReader, bytes: number): ByteReader => (body.left >= b
 
 const LOOSE = { loose: true } as const;
 
-const decode2 = (reader: ByteReader): WirePacketIn => {
+/** @param isResumed - a controller sends it: what nobody knows is refused */
+const decode2 = (reader: ByteReader, isResumed: boolean): WirePacketIn => {
   let pin: WirePacketIn = {
     packet: new Uint8Array(0),
     totalBytes: 0,
@@ -151,16 +156,23 @@ const decode2 = (reader: ByteReader): WirePacketIn => {
     metadata: { value: newFlow(), mask: newFlow() },
   };
   // Those that nobody knows do no harm.
-  for (const { type, body, experimenter } of properties(reader)) {
-    if (experimenter !== undefined) continue;
+  for (const property of properties(reader)) {
+    const { type, body, experimenter } = property;
+    if (experimenter !== undefined) {
+      if (isResumed) refuseProperty(property);
+      continue;
+    }
     if (type === PROPERTY.packet) pin = { ...pin, packet: body.rest() };
     else if (type === PROPERTY.fullLength) pin = { ...pin, totalBytes: exact(body, 4).u32() };
     else if (type === PROPERTY.buffer) pin = { ...pin, ...bufferOf(exact(body, 4).u32()) };
     else if (type === PROPERTY.table) pin = { ...pin, table: atLeast(body, 1).u8() };
     else if (type === PROPERTY.cookie) pin = { ...pin, ...cookieOf(exact(body, 12).skip(4).u64()) };
     else if (type === PROPERTY.reason) pin = { ...pin, reason: atLeast(body, 1).u8() };
-    else if (type === PROPERTY.metadata) pin = { ...pin, metadata: decodeFields(body.rest(), LOOSE).match };
+    else if (type === PROPERTY.metadata)
+      pin = { ...pin, metadata: decodeFields(body.rest(), { loose: !isResumed }).match };
     else if (type === PROPERTY.userdata) pin = { ...pin, userdata: body.rest() };
+    else if (type === PROPERTY.continuation) pin = { ...pin, continuation: body.skip(4).rest() };
+    else if (isResumed) refuseProperty(property);
   }
   if (pin.packet.length === 0) throw new OpenFlowError("OFPBRC_BAD_LEN", "Cannot read a packet-in: it has no packet");
   if (pin.totalBytes === 0) return { ...pin, totalBytes: pin.packet.length };
@@ -173,7 +185,7 @@ const decode2 = (reader: ByteReader): WirePacketIn => {
 export const decodePacketIn = (message: Message): WirePacketIn => {
   const reader = new ByteReader(message.body);
   const { kind } = message.row;
-  if (kind === "packet_in2") return decode2(reader);
+  if (kind === "packet_in2") return decode2(reader, message.row.name === "NXT_RESUME");
   const minor = minorOf(message);
   const head = bufferOf(reader.u32());
   if (kind === "packet_in_nx") {

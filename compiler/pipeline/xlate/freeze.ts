@@ -53,12 +53,11 @@ export const isFirstFrozen = ({ freezing, exit, steps }: Context): boolean => fr
 /** Brings the packet up to date and sends it on its second way. */
 export const finishFreezing = (ctx: Context): void => {
   commit(ctx);
-  if (ctx.pause === undefined) {
-    const { steps, actionSet, stack } = ctx;
-    const metadata = ctx.flow.slice(0, PACKET_WORDS_AT);
-    const frozen: Frozen = { id: ++ctx.recirculations, steps, actionSet, stack: [...stack], metadata };
-    ctx.actions.push({ kind: "recirc", frozen });
-  } else {
+  const { steps, actionSet, stack } = ctx;
+  const metadata = ctx.flow.slice(0, PACKET_WORDS_AT);
+  const frozen = { steps, actionSet, stack: [...stack], metadata };
+  if (ctx.pause === undefined) ctx.actions.push({ kind: "recirc", frozen: { id: ++ctx.recirculations, ...frozen } });
+  else {
     const { maxLen, reason, id, userdata } = ctx.pause;
     ctx.actions.push({
       kind: "controller",
@@ -67,9 +66,10 @@ export const finishFreezing = (ctx: Context): void => {
       controllerId: id,
       table: ctx.table,
       cookie: ctx.cookie,
-      metadata: ctx.flow.slice(0, PACKET_WORDS_AT),
+      metadata,
       ...(userdata === undefined ? {} : { userdata }),
       continuation: true,
+      frozen: { id: 0, ...frozen },
     });
   }
   ctx.freezing = false;

@@ -148,6 +148,70 @@ describe("runtime/ofproto: news", function () {
     });
   }
 
+  /** What is left to do behind a pause: actions, other tables, what is on the stack. */
+  const PAUSING = [
+    "table=0,dl_type=0x88b5,actions=load:0x7->NXM_NX_REG3[],push:NXM_NX_REG3[],push:NXM_OF_ETH_SRC[],set_field:5->metadata,controller(pause,userdata=01.02),load:0->NXM_NX_REG3[],pop:NXM_NX_REG4[],pop:NXM_NX_REG3[],resubmit(,1),2",
+    "table=1,cookie=0x99,priority=9,reg3=0x7,metadata=5,actions=push:NXM_NX_REG3[0..11],controller(pause),mod_dl_dst:02:00:00:00:00:07,pop:NXM_NX_REG5[0..11],resubmit(,2)",
+    "table=2,cookie=0x98,priority=8,reg5=0x7,dl_type=0x88b5,actions=controller(pause),3",
+  ];
+  /** An action set, and instructions behind a pause, with which Open vSwitch itself cannot go on. */
+  const PAUSING_BETWEEN = [
+    "table=0,dl_type=0x88b5,actions=write_actions(output:3),write_metadata:0x5,goto_table:1",
+    "table=1,cookie=0x97,actions=controller(pause),write_actions(set_field:02:00:00:00:00:07->eth_dst),goto_table:2",
+    "table=2,metadata=0x5,actions=controller(pause),2,write_metadata:0x7/0xff,goto_table:3",
+    "table=3,metadata=0x7,actions=drop",
+  ];
+
+  it("a packet goes on with its action set and instructions", async () => {
+    await both("OpenFlow13", ["del-flows", "@"]);
+    assert.equal((await ofctl("OpenFlow13", ["add-flows", own.socket, "-"], PAUSING_BETWEEN.join("\n"))).code, 0);
+    for (const version of ["OpenFlow10", "OpenFlow13", "OpenFlow15"]) {
+      using monitor = new Monitor(own.dir, version, [own.socket, "65534", "resume", "-P", "nxt_packet_in2"]);
+      const formats = (): string[] => [...own.ofproto.connections].map(({ packetInFormat }) => packetInFormat);
+      await eventually(() => own.ofproto.wantsPackets && formats().includes("nxt_packet_in2"));
+      const sent = (): number => own.bridge.stats.ports.reduce((sum, { txPackets }) => sum + txPackets, 0);
+      const before = sent();
+      host.sender.queue(host.ifindex, frame(HOST_1, HOST_2, 64, 0x88b5));
+      host.sender.flush();
+      await eventually(() => sent() === before + 2);
+      assert.equal(sent(), before + 2, `${version}: ${monitor.said}`);
+      const { text } = await ofctl("OpenFlow13", ["dump-flows", own.socket, "table=3"]);
+      assert.match(text, /n_packets=[1-3],/);
+      monitor[Symbol.dispose]();
+      await eventually(() => !own.ofproto.wantsPackets);
+    }
+  });
+
+  for (const version of ["OpenFlow10", "OpenFlow11", "OpenFlow13", "OpenFlow15"])
+    it(`ovs-ofctl monitor resume has packets go on in ${version} as in Open vSwitch`, async () => {
+      await both("OpenFlow13", ["del-flows", "@"]);
+      await both("OpenFlow10,OpenFlow13", ["add-flows", "@", "-"], `${PAUSING.join("\n")}\n`);
+      using theirs = new Monitor(ovs.dir, version, [socketOf(ovs), "65534", "resume", "-P", "nxt_packet_in2"]);
+      using ours = new Monitor(ovs.dir, version, [own.socket, "65534", "resume", "-P", "nxt_packet_in2"]);
+      await eventually(() => own.ofproto.wantsPackets);
+      for (let i = 0; i < 20; i++) await ovs.appctl("version");
+      const sentOut = async (socket: string): Promise<number> => {
+        const { text } = await ofctl("OpenFlow13", ["dump-ports", socket]);
+        const ports = text.split(/^ {2}port /m).filter((port) => / *"?p?[23]"?:/.test(port.slice(0, 8)));
+        return ports.reduce((sum, port) => sum + Number(/tx pkts=(\d+)/.exec(port)?.[1]), 0);
+      };
+      const [theirsBefore, oursBefore] = [await sentOut(socketOf(ovs)), await sentOut(own.socket)];
+      await receive(frame(HOST_1, HOST_2, 64, 0x88b5));
+      const said = (monitor: Monitor): string => monitor.said.replace(/bridge=[0-9a-f-]+/g, "bridge=X");
+      const pauses = (monitor: Monitor): number => monitor.said.split("PACKET_IN2").length - 1;
+      await eventually(() => pauses(theirs) >= 3 && pauses(ours) >= 3);
+      assert.equal(said(ours), said(theirs));
+      assert.equal(pauses(ours), 3);
+      const counts = async (socket: string): Promise<string> =>
+        (await ofctl("OpenFlow13", ["dump-flows", socket])).text.match(/n_packets=\d+/g)?.join() ?? "";
+      // Open vSwitch counts a little later.
+      for (let i = 0; i < 50 && (await counts(own.socket)) !== (await counts(socketOf(ovs))); i++)
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      assert.equal(await counts(own.socket), await counts(socketOf(ovs)));
+      assert.equal(await sentOut(socketOf(ovs)), theirsBefore + 2);
+      assert.equal(await sentOut(own.socket), oursBefore + 2);
+    });
+
   it("a packet that no flow matches goes to controllers of OpenFlow 1.0 to 1.2, and not of later versions", async () => {
     for (const [version, comes] of [
       ["OpenFlow12", true],
