@@ -45,6 +45,8 @@ export interface DirectOptions {
   readonly unhandled?: "drop" | "pass";
   /** Interface indices below this have counters and can be redirected to; as in the plan of the megaflow program. */
   readonly portSlots?: number;
+  /** Whether {@link MARKER_TYPE} frames are not the program's, for replaying; default when user space is behind it. */
+  readonly hasMarkers?: boolean;
   /** Whether every rule must be direct, else the tables are refused; default when nobody is behind the program. */
   readonly isStrict?: boolean;
 }
@@ -125,7 +127,7 @@ const emitPortCounts = (d: Direct, portSlots: number, found: Found | undefined):
 const buildProgram = (
   analysis: Analysis,
   hook: Hook,
-  { ifindexOf, behind, unhandled, portSlots, isStrict }: Required<DirectOptions>,
+  { ifindexOf, behind, unhandled, portSlots, isStrict, hasMarkers }: Required<DirectOptions>,
   stages: number,
 ): { program: Program; maps: readonly MapSpec[]; pipeline: Pipeline } => {
   const isBacked = behind !== "nobody";
@@ -176,7 +178,7 @@ const buildProgram = (
   b.place(begin);
   b.origin = { text: "packet parser" };
   if (hook === "tc") pullHeaders(d);
-  if (behind === "user-space") markersUp(d);
+  if (hasMarkers) markersUp(d);
   if (behind === "megaflows")
     b.unless("eq", b.load("u32", b.mapValue(MAPS.control, CONTROL.direct), 0, "on"), 0, d.slow);
   emitParser(d);
@@ -397,8 +399,9 @@ export const compileDirect = (of: Switch | Tables, hook: Hook, options: DirectOp
     isStrict = behind === "nobody",
     unhandled = "drop",
     portSlots = DEFAULT_PORT_SLOTS,
+    hasMarkers = behind === "user-space",
   } = options;
-  const whole = { behind, ifindexOf, isStrict, unhandled, portSlots };
+  const whole = { behind, ifindexOf, isStrict, unhandled, portSlots, hasMarkers };
   const tables = of instanceof Switch ? tablesOf(of) : of;
   const without = new Map<number, string>();
   for (;;) {

@@ -44,6 +44,7 @@ import { encapsulate } from "../packet/tunnel.js";
 import { Runner } from "../pipeline/runner.js";
 import type { Switch } from "../pipeline/switch.js";
 import { translate, type Translation } from "../pipeline/translate.js";
+import { DirectFront } from "./direct-front.js";
 
 /** What a program did with one packet. */
 export interface BackendResult {
@@ -96,6 +97,8 @@ export interface EngineOptions {
   /** What makes a program of a plan, {@link compileDatapath} by default; engines that run side by side can share results. */
   readonly compile?: (plan: DatapathPlan, hooks: readonly Hook[]) => ObjectSpec;
   readonly tunnels?: UplinkOptions;
+  /** Whether a program of the tables themselves runs before that of the megaflows: mode auto. */
+  readonly isAuto?: boolean;
   /** Interface index of an OpenFlow port and back; by default they are the same numbers. */
   readonly ifindexOf?: (port: number) => number;
   readonly portOf?: (ifindex: number) => number;
@@ -132,6 +135,9 @@ export class DatapathEngine implements Disposable {
   readonly #ifindexOf: (port: number) => number;
   readonly #portOf: (ifindex: number) => number;
   readonly #tunnels: UplinkOptions | undefined;
+  readonly #isAuto: boolean;
+  #front: DirectFront | undefined;
+  #tablesVersion = 0;
   readonly #masks = new Map<string, Uint8Array>();
   readonly #shapes = new Map<string, readonly DpAction[]>();
   /** By map name and key. */
@@ -154,6 +160,7 @@ export class DatapathEngine implements Disposable {
     options: EngineOptions = {},
   ) {
     this.#runner = new Runner(sw);
+    this.#isAuto = options.isAuto ?? false;
     this.#patience = options.patience ?? 32;
     this.#maxEntries = options.maxEntries;
     this.#storage = options.storage ?? "hash";
@@ -193,7 +200,11 @@ export class DatapathEngine implements Disposable {
     this.#wanting = 0;
     this.#shapeByText = new Map(this.#plan.shapes.map((s) => [s.text, s]));
     this.#subtables = new Map(this.#plan.subtables.map((table) => [table.id, table]));
-    const backend = this.load(this.#compile(this.#plan, [this.hook]), this.hook);
+    this.#tablesVersion = this.sw.tablesVersion;
+    this.#front = this.#isAuto ? new DirectFront(this.sw, this.hook, this.#plan, this.#ifindexOf) : undefined;
+    const object = this.#compile(this.#plan, [this.hook]);
+    const backend = this.load(this.#front?.before(object) ?? object, this.hook);
+    this.#front?.start(backend);
     if (backend.meters !== undefined) this.sw.meters.bind(backend.meters);
     const { table } = this.#plan;
     this.#table = table === undefined ? undefined : new TableMemory(table, backend.memory(table.map));
@@ -202,6 +213,7 @@ export class DatapathEngine implements Disposable {
 
   /** Reads what the program has counted and credits it. */
   settle(nowMs: number): void {
+    this.#front?.settle(nowMs);
     for (const entry of this.#entries.values()) {
       const { packets, bytes } = this.#read(entry);
       creditTranslation(entry.translation, packets - entry.packets, bytes - entry.bytes, nowMs);
@@ -241,7 +253,8 @@ export class DatapathEngine implements Disposable {
   /** Takes one packet through the program, and through user space if the program asks for it. */
   handle(inPort: number, packet: Uint8Array, nowMs: number): Handled {
     if (this.sw.version !== this.#version) {
-      this.#flush(nowMs);
+      if (this.#isAuto && this.sw.tablesVersion !== this.#tablesVersion) this.respecialise(nowMs);
+      else this.#flush(nowMs);
       this.#version = this.sw.version;
     }
     if (this.#wanting > this.#patience) this.respecialise(nowMs);

@@ -2,6 +2,7 @@
 
 import { Vm } from "ebpf-assembler";
 import { MAPS, VALUE } from "../datapath/abi.js";
+import { directProgramOf, FALLBACK_SLOT } from "../direct/abi.js";
 import type { Hook } from "../ir/types.js";
 import type { Backend, LoadBackend } from "./datapath-engine.js";
 
@@ -23,6 +24,10 @@ export const loadVm =
   (object, hook: Hook): Backend => {
     let nowNs = 0n;
     const vm = new Vm(object, { clock: () => nowNs });
+    const first = object.programs.some(({ name }) => name === directProgramOf(hook))
+      ? directProgramOf(hook)
+      : `main_${hook}`;
+    if (first !== `main_${hook}`) vm.setTailCall(MAPS.progs[hook], FALLBACK_SLOT, `main_${hook}`);
     const hasMeters = object.maps.some(({ name }) => name === MAPS.meters);
     if (hook === "xdp") for (const ifindex of ifindexes) vm.map(MAPS.ports).update(u32(ifindex), u32(ifindex));
     return {
@@ -40,7 +45,7 @@ export const loadVm =
       ...(hasMeters ? { meters: vm.map(MAPS.meters).memory } : {}),
       run: (ifindex, packet, nowMs) => {
         nowNs = BigInt(Math.floor(nowMs)) * 1_000_000n;
-        const result = vm.run(`main_${hook}`, { hook, packet, ingressIfindex: ifindex });
+        const result = vm.run(first, { hook, packet, ingressIfindex: ifindex });
         const outputs = result.clones.map((c) => ({ ifindex: c.ifindex, packet: withTag(c.packet, c.vlan) }));
         if (result.redirect !== undefined) {
           outputs.push({ ifindex: result.redirect.ifindex, packet: withTag(result.packet, result.vlan) });

@@ -23,7 +23,17 @@ import {
   type Sys,
 } from "libbpf-ts";
 import { monotonicMs } from "../clock.js";
-import { MAPS, UPCALL, VALUE, type Backend, type BackendResult, type Hook, type LoadBackend } from "#compiler";
+import {
+  directProgramOf,
+  FALLBACK_SLOT,
+  MAPS,
+  UPCALL,
+  VALUE,
+  type Backend,
+  type BackendResult,
+  type Hook,
+  type LoadBackend,
+} from "#compiler";
 
 /** IEEE 802 local experimental Ethertype 1, and a body that no traffic has. */
 const MARKER = new Uint8Array(60);
@@ -111,7 +121,10 @@ export class KernelLab implements Disposable {
     const first = this.#fixed.size === 0;
     const object = loadObject(this.#sys, spec, { maps: this.#fixed });
     if (first) this.#attach(object, hook);
-    setProgramSlot(object.map(MAPS.progs[hook]), 0, object.program(`main_${hook}`));
+    const main = object.program(`main_${hook}`);
+    const slots = object.map(MAPS.progs[hook]);
+    setProgramSlot(slots, FALLBACK_SLOT, main);
+    setProgramSlot(slots, 0, object.programs.get(directProgramOf(hook)) ?? main);
     return this.#backend(object, first);
   };
 

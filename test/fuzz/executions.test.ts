@@ -12,6 +12,7 @@ import { Random } from "../support/random.js";
 const N_PACKETS = 200;
 const TABLES = seeds(50);
 const NOISE = seeds(10);
+const AUTO = seeds(5);
 const PORTS = Array.from({ length: N_PORTS }, (_, i) => i + 1);
 /** The smallest frame that AF_PACKET sends and Linux forwards: an Ethernet header alone is nothing to it. */
 const MIN_FRAME = 15;
@@ -43,6 +44,19 @@ const noise = (r: Random): Uint8Array => {
 /** Kernel hash maps and the megaflow table in turn, two seeds each. */
 const storageOf = (seed: number): Storage => (seed % 4 < 2 ? "hash" : "table");
 
+/** Deletes every third rule and gives every other one the actions of a rule of `other`. */
+const changeSome = (sw: Switch, other: Switch, nowMs: number): void => {
+  const more = [...other.rules()];
+  [...sw.rules()].forEach((rule, i) => {
+    const { table, priority, match } = rule;
+    const { source, ...flow } = rule;
+    const actions = more[i % Math.max(1, more.length)]?.actions ?? [];
+    if (i % 3 === 0) sw.delete(match, { table, priority, strict: true });
+    else if (i % 3 === 1)
+      sw.modify({ ...flow, ...(source === undefined ? {} : { source }), actions }, nowMs, { strict: true });
+  });
+};
+
 describe("executions", () => {
   for (const hook of ["xdp", "tc"] as const) {
     it(`agree at ${hook}: reference, interpreter and kernel on ${TABLES.length} tables x ${N_PACKETS} packets`, function () {
@@ -61,6 +75,28 @@ describe("executions", () => {
       // A few tables may happen to rewrite nothing.
       const enough = TABLES.length < 20 || total.rewritten > 4 * TABLES.length;
       assert.ok(enough, `too few rewrites in the program: ${JSON.stringify(total)}`);
+    });
+
+    it(`agree at ${hook} in mode auto, also after flow-mods: ${AUTO.length} tables x ${N_PACKETS} packets`, function () {
+      this.timeout(timeLimit(600_000));
+      using executions = new Executions(hook, PORTS);
+      let total: Paths = NO_PATHS;
+      for (const seed of AUTO) {
+        const samples = samplesOf(new Random(seed), randomPacket);
+        // Some are plain: rules that programs carry, others with anything.
+        const options = {
+          packets: samples.map(({ packet }) => packet),
+          nRules: [1, 6],
+          plain: seed % 3 !== 0,
+        } as const;
+        const makeSwitch = (): Switch => randomSwitch(seed, options);
+        const change = (sw: Switch, nowMs: number): void => changeSome(sw, randomSwitch(seed + 1000, options), nowMs);
+        total = addPaths(
+          total,
+          executions.run(`auto, seed ${seed}`, makeSwitch, samples, storageOf(seed), { isAuto: true, change }),
+        );
+      }
+      assert.ok(total.hit > 0 && total.slow + total.miss > 0, `one-sided run: ${JSON.stringify(total)}`);
     });
 
     it(`agree at ${hook}: frames of noise, ${NOISE.length} tables x ${N_PACKETS} frames`, function () {

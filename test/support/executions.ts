@@ -78,6 +78,13 @@ const compileOnce = (): NonNullable<EngineOptions["compile"]> => {
   };
 };
 
+export interface RunOptions {
+  /** Whether the tables themselves run before the megaflows. */
+  readonly isAuto?: boolean;
+  /** Changes the tables before a last round. */
+  readonly change?: (sw: Switch, nowMs: number) => void;
+}
+
 /** Interpreter and kernel at one hook, with ports of their own. Disposing removes what was made in the kernel. */
 export class Executions implements Disposable {
   readonly #lab: KernelLab;
@@ -99,6 +106,7 @@ export class Executions implements Disposable {
    * @param name - begins the message of a difference
    * @param makeSwitch - is told the interface indices of its ports
    * @param storage - where the subtables of interpreter and kernel lie
+   * @param options - the same for both
    * @throws AssertionError at the first packet, or rule, that is not treated alike
    */
   run(
@@ -106,6 +114,7 @@ export class Executions implements Disposable {
     makeSwitch: (ifindexOf: (port: number) => number) => Switch,
     samples: readonly Sample[],
     storage: Storage = "hash",
+    { isAuto = false, change }: RunOptions = {},
   ): Paths {
     const same = (port: number): number => port;
     const { tunnels } = this;
@@ -116,6 +125,7 @@ export class Executions implements Disposable {
       maxEntries: MAX_ENTRIES,
       storage,
       compile: this.#compile,
+      isAuto,
     };
     using vm = new DatapathEngine(makeSwitch(same), this.hook, this.#vm, options);
     using kernel = new DatapathEngine(makeSwitch(this.#lab.ifindexOf), this.hook, this.#lab.load, {
@@ -148,6 +158,13 @@ export class Executions implements Disposable {
     round(samples);
     for (const engine of [vm, kernel]) engine.respecialise(now);
     for (let i = 0; i < 2; i++) round(samples.slice(0, AGAIN));
+    if (change !== undefined) {
+      // Counters of rules that go are looked at before.
+      for (const engine of [vm, kernel]) engine.settle(now);
+      assert.deepEqual(counters(vm.sw), counters(reference.sw), `${name}: counters before the change at ${this.hook}`);
+      for (const { sw } of [reference, vm, kernel]) change(sw, now);
+      round(samples);
+    }
     for (const engine of [vm, kernel]) {
       engine.settle(now);
       assert.deepEqual(counters(engine.sw), counters(reference.sw), `${name}: counters at ${this.hook}`);
