@@ -32,11 +32,17 @@ export const duration = (ms: number): { readonly durationS: number; readonly dur
 /** Elements handled before others get their turn. */
 const SLICE = 256;
 
-/** Goes through a list in pieces, so that upcalls do not wait long. */
-export const inSlices = async <T>(all: Iterable<T>, visit: (each: T) => void): Promise<void> => {
+/** Goes through a list in pieces, so that upcalls do not wait long, and no faster than the peer reads what comes of it. */
+export const inSlices = async <T>(
+  { connection }: OfConn,
+  all: Iterable<T>,
+  visit: (each: T) => void,
+): Promise<void> => {
   let i = 0;
   for (const each of all) {
     visit(each);
-    if (++i % SLICE === 0) await new Promise((resolve) => setImmediate(resolve));
+    if (++i % SLICE !== 0) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    if (connection.isCongested) await connection.drained();
   }
 };

@@ -25,6 +25,8 @@ const CONGESTED = 1 << 20;
 const SEND_MAX = 1 << 28;
 /** Bytes that are gathered before they are sent. */
 const GATHERED_MAX = 1 << 15;
+/** Time that a peer has to say which versions it speaks. */
+const HELLO_MS = 10_000;
 /** Time that a closed connection has for its last words. */
 const LINGER_MS = 1000;
 
@@ -73,6 +75,7 @@ export class Connection implements Disposable {
   /** A message is being handled that takes time. */
   private isBusy = false;
   private hasEnded = false;
+  private readonly helloTimer: NodeJS.Timeout;
   private isClosed = false;
   private nextXid = 1;
   private readonly counters = { received: 0, sent: 0, receivedBytes: 0, sentBytes: 0 };
@@ -95,6 +98,7 @@ export class Connection implements Disposable {
     stream.on("end", () => this.onEnd());
     stream.on("close", () => this.close("the connection was closed"));
     this.write(encodeHello(versions, this.xid()));
+    this.helloTimer = setTimeout(() => this.close("no hello came"), HELLO_MS).unref();
   }
 
   get stats(): ConnectionStats {
@@ -104,6 +108,19 @@ export class Connection implements Disposable {
   /** Whether the peer reads so slowly that messages it did not ask for should be dropped. */
   get isCongested(): boolean {
     return this.stream.writableLength + this.gatheredBytes > CONGESTED;
+  }
+
+  /** Settles when the peer has read most of what was sent, or the connection has ended. */
+  async drained(): Promise<void> {
+    this.flush();
+    while (this.isCongested && !this.isClosed)
+      await new Promise<void>((resolve) => {
+        const done = (): void => {
+          this.stream.off("drain", done).off("close", done);
+          resolve();
+        };
+        this.stream.on("drain", done).on("close", done);
+      });
   }
 
   /** A transaction id for a message of ours. */
@@ -163,7 +180,7 @@ export class Connection implements Disposable {
   }
 
   private workLater(): void {
-    if (this.isBusy || this.hasTurn) return;
+    if (this.isClosed || this.isBusy || this.hasTurn) return;
     this.hasTurn = true;
     takeTurns(this);
   }
@@ -177,6 +194,11 @@ export class Connection implements Disposable {
   /** Handles some of what waits. Returns whether there is more. */
   work(): boolean {
     this.hasTurn = false;
+    if (this.isCongested) {
+      // Who does not read answers is not asked for more questions.
+      void this.drained().then(() => this.workLater());
+      return false;
+    }
     for (let i = 0; i < MESSAGES_PER_TURN && this.next < this.backlog.length && !this.isClosed; i++) {
       const message = this.backlog[this.next++]!;
       this.backlogBytes -= message.length;
@@ -232,6 +254,7 @@ export class Connection implements Disposable {
       this.close("no version of OpenFlow in common with the peer");
       return;
     }
+    clearTimeout(this.helloTimer);
     this.version = highestVersion(common);
     this.events.onOpen(this);
   }
@@ -240,6 +263,7 @@ export class Connection implements Disposable {
   close(reason: string): void {
     if (this.isClosed) return;
     this.isClosed = true;
+    clearTimeout(this.helloTimer);
     this.backlog = [];
     this.flush();
     this.stream.end();

@@ -113,7 +113,7 @@ const flowStats: Handler = async ({ ofproto, conn, message }) => {
   const nowMs = monotonicMs();
   const reply = conn.multipart(isNicira ? "NXST_FLOW reply" : "OFPST_FLOW reply", xid);
   const format = isNicira ? "nxm" : "openflow10";
-  await inSlices(rules, (rule) => {
+  await inSlices(conn, rules, (rule) => {
     const ageMs = Math.max(0, Math.floor(nowMs - rule.createdMs));
     const stats: WireFlowStats = {
       table: rule.table,

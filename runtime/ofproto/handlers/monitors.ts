@@ -53,7 +53,7 @@ const monitor: Handler = ({ ofproto, conn, message }) => {
   const rules = initialRules(ofproto, configure(conn, decodeFlowMonitors(message)));
   const reply = conn.multipart(message.row.name.replace("request", "reply") as MessageName, message.header.xid);
   return conn.monitors.hold(async () => {
-    await inSlices(rules, ([rule, hasActions]) =>
+    await inSlices(conn, rules, ([rule, hasActions]) =>
       reply.add(encodeFlowUpdate(describeChange(rule, "initial", hasActions), conn.minor)),
     );
     reply.end();

@@ -80,7 +80,7 @@ const tableFeatures: Handler = async ({ conn, message }) => {
     throw new OpenFlowError("OFPTFFC_EPERM", "Cannot change what tables can do: they can do everything");
   const tables = Array.from({ length: N_TABLES }, (_, table) => table);
   const reply = conn.multipart("OFPST_TABLE_FEATURES reply", message.header.xid);
-  await inSlices(tables, (table) =>
+  await inSlices(conn, tables, (table) =>
     reply.add(encodeTableFeatures({ table, maxEntries: MAX_ENTRIES, next: tables.slice(table + 1) }, conn.minor)),
   );
   reply.end();
