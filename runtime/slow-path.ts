@@ -19,6 +19,7 @@ import {
   pseudoHeaderSum,
   putTunnel,
   Runner,
+  findUnderLabels,
   segmentTcp,
   translate,
   type DpAction,
@@ -60,6 +61,8 @@ export interface SlowPathStats {
   /** Partial checksums completed, and GSO packets sent. */
   readonly checksums: number;
   readonly gso: number;
+  /** Packets to be cut into segments that nobody can cut: dropped. */
+  readonly gsoRefused: number;
   /** Of misses: from the datapath's time stamp to the packet's transmission, ns. */
   readonly latency: Quantiles;
   /** The same of packets that had a megaflow. */
@@ -87,6 +90,7 @@ export class SlowPath implements Sink {
     controllerCopies: 0,
     checksums: 0,
     gso: 0,
+    gsoRefused: 0,
   };
   /** The packet in hand came by no port, and no megaflow counts it. */
   private isOwn = false;
@@ -306,13 +310,23 @@ export class SlowPath implements Sink {
   private readonly outFlow = newFlow();
   private readonly outLayers: Layers = newLayers();
 
-  /** Sends a packet that is to be cut into segments: with an empty checksum over the pseudo header, as its sender left it. */
+  /**
+   * Sends a packet that is to be cut into segments: with an empty checksum over the pseudo header, as its sender left it. The
+   * kernel does not cut what is behind labels that it has not pushed itself: such a packet leaves in segments.
+   */
   private outputGso(ifindex: number, packet: Uint8Array): void {
     const { outLayers: layers } = this;
     const own = packet.slice();
     extract(own, own.length, 0, this.outFlow, layers);
-    this.sender.queue(ifindex, own, gsoOffload(own, layers, this.gsoSize));
-    this.counters.gso++;
+    const offload = gsoOffload(own, layers, this.gsoSize);
+    if (offload !== undefined) {
+      this.sender.queue(ifindex, own, offload);
+      this.counters.gso++;
+      return;
+    }
+    const segments = findUnderLabels(own, layers) ? segmentTcp(own, layers, this.gsoSize) : undefined;
+    if (segments === undefined) this.counters.gsoRefused++;
+    else for (const segment of segments) this.sender.queue(ifindex, segment);
   }
 }
 

@@ -2,8 +2,9 @@
 // in a way that the kernel offers no segmentation for.
 
 import { foldSum, pseudoHeaderSum, sumWords } from "./checksum.js";
-import type { Layers } from "./extract.js";
-import { ETH_TYPE, ipv4, ipv6, IP_PROTO, tcp } from "./headers.js";
+import { newFlow } from "../openflow/flow.js";
+import { extract, type Layers } from "./extract.js";
+import { ETH_TYPE, ipv4, ipv6, IP_PROTO, isMplsType, mpls, tcp } from "./headers.js";
 import { read16, read32, write16, write32 } from "./words.js";
 
 const [FIN, PSH, CWR] = [0x01, 0x08, 0x80];
@@ -49,4 +50,39 @@ export const segmentTcp = (packet: Uint8Array, layers: Layers, size: number): Ui
     segments.push(segment);
   }
   return segments;
+};
+
+const IP_TYPES: ReadonlyMap<number, number> = new Map([
+  [4, ETH_TYPE.IPV4],
+  [6, ETH_TYPE.IPV6],
+]);
+
+/** Namespace of Ethernet types in a packet type. */
+const ETHERTYPE_NAMESPACE = 1 << 16;
+
+const scratch = newFlow();
+
+/**
+ * Turns the layers of a packet with labels into those of the IP packet behind them: by its version, as routers tell it, for no
+ * label says what it carries.
+ *
+ * @param layers - of the packet; changed
+ * @returns whether there is an IP packet; the layers are good for nothing if not
+ */
+export const findUnderLabels = (packet: Uint8Array, layers: Layers): boolean => {
+  if (!isMplsType(layers.dlType)) return false;
+  let at = layers.l3;
+  for (let isLast = false; !isLast; at += mpls.minBytes) {
+    if (at + mpls.minBytes > packet.length) return false;
+    isLast = (packet[at + mpls.fields.bos.byteOffset]! & 1) !== 0;
+  }
+  const type = at < packet.length ? IP_TYPES.get(packet[at]! >>> 4) : undefined;
+  if (type === undefined) return false;
+  const inner = packet.subarray(at);
+  extract(inner, inner.length, 0, scratch, layers, ETHERTYPE_NAMESPACE | type);
+  layers.l3 += at;
+  layers.end += at;
+  if (layers.l4 < 0) return false;
+  layers.l4 += at;
+  return true;
 };

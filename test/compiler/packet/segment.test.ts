@@ -1,5 +1,15 @@
 import assert from "node:assert/strict";
-import { extract, foldSum, HEADERS, newFlow, newLayers, pseudoHeaderSum, segmentTcp, sumWords } from "#compiler";
+import {
+  extract,
+  findUnderLabels,
+  foldSum,
+  HEADERS,
+  newFlow,
+  newLayers,
+  pseudoHeaderSum,
+  segmentTcp,
+  sumWords,
+} from "#compiler";
 import { concatBytes } from "ebpf-assembler";
 import { buildPacket } from "../../support/packet-builder.js";
 
@@ -27,6 +37,44 @@ const CASES = [
   ["IPv4", packet(0x0800, Uint8Array.of(0x45, 0, 0, 0, 0xff, 0xfe, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2))],
   ["IPv6", packet(0x86dd, Uint8Array.of(0x60, 0, 0, 0, 0, 0, 6, 64, ...new Array<number>(32).fill(5)))],
 ] as const;
+
+/** The packet with labels in front of its IP header. */
+const labelled = (whole: Uint8Array, labels: Uint8Array): Uint8Array => {
+  const packet = concatBytes(whole.subarray(0, 14), labels, whole.subarray(14));
+  packet.set([0x88, 0x47], 12);
+  return packet;
+};
+
+/** Two labels, the second at the bottom. */
+const LABELS = Uint8Array.of(0, 1, 0x20, 64, 0, 0x02, 0x01, 63);
+
+describe("findUnderLabels()", () => {
+  for (const [name, whole] of CASES) {
+    it(`${name}: finds the packet behind labels, which is cut into the same segments`, () => {
+      const layers = newLayers();
+      extract(whole, whole.length, 1, newFlow(), layers);
+      const want = segmentTcp(whole, layers, 1000)!.map((segment) => labelled(segment, LABELS));
+      const packet = labelled(whole, LABELS);
+      extract(packet, packet.length, 1, newFlow(), layers);
+      assert.ok(findUnderLabels(packet, layers));
+      assert.deepEqual(segmentTcp(packet, layers, 1000), want);
+    });
+  }
+
+  it("finds nothing without labels, behind a stack without a bottom, and behind one that carries no IP", () => {
+    const [, whole] = CASES[0];
+    for (const packet of [
+      whole,
+      labelled(whole, Uint8Array.of(0, 1, 0x20, 64)).subarray(0, 20),
+      labelled(whole.with(14, 0x55), LABELS),
+      labelled(whole, LABELS).subarray(0, 22),
+    ]) {
+      const layers = newLayers();
+      extract(packet, packet.length, 1, newFlow(), layers);
+      assert.equal(findUnderLabels(packet, layers), false);
+    }
+  });
+});
 
 describe("segmentTcp()", () => {
   for (const [name, whole] of CASES) {
