@@ -134,6 +134,9 @@ const array = (name: string, valueSize: number, maxEntries: number, flags = 0): 
   flags,
 });
 
+/** The map of a switch's meters. */
+export const METERS: MapSpec = array(MAPS.meters, METER_SLOT.size, MAX_METERS, MAP_FLAGS.MMAPABLE);
+
 const meters = ({ shapes }: DatapathPlan): boolean =>
   shapes.some(({ example }) => example.some(({ kind }) => kind === "meter"));
 
@@ -145,7 +148,7 @@ export const datapathMaps = (plan: DatapathPlan): MapSpec[] => [
   { name: MAPS.upcalls, type: "ringbuf", keySize: 0, valueSize: 0, maxEntries: plan.ringSize, flags: 0 },
   array(MAPS.control, CONTROL.size, 1, MAP_FLAGS.MMAPABLE),
   array(MAPS.lost, 8, plan.portSlots, MAP_FLAGS.MMAPABLE),
-  ...(meters(plan) ? [array(MAPS.meters, METER_SLOT.size, MAX_METERS, MAP_FLAGS.MMAPABLE)] : []),
+  ...(meters(plan) ? [METERS] : []),
   ...(plan.table === undefined ? [] : [array(plan.table.map, tableSize(plan.table), 1, MAP_FLAGS.MMAPABLE)]),
   ...[...plan.subtables, plan.exact]
     .filter((table) => !isInTable(plan, table))

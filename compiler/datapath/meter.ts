@@ -12,10 +12,13 @@ import { MAPS } from "./abi.js";
 import { forget } from "./emit.js";
 import type { Rewrite } from "./rewrite.js";
 
+/** What a meter needs of the program that it is in: the number of the slot is among the arguments. */
+type Metered = Pick<Rewrite, "b" | "args" | "len" | "drop">;
+
 const NS_PER_MS = 1_000_000;
 
 /** Bytes as statistics count them: with a tag that is held in metadata. */
-const packetBytes = ({ b, len }: Rewrite): VReg =>
+const packetBytes = ({ b, len }: Metered): VReg =>
   b.hook === "tc" ? b.alu("add", b.alu("lsh", b.ctx("vlan_present"), 2), len, "bytes") : len;
 
 const count = (b: IrBuilder, at: VReg, counters: typeof METER_SLOT | typeof METER_BAND, bytes: VReg): void => {
@@ -51,7 +54,7 @@ const take = (b: IrBuilder, band: VReg, level: VReg, volume: VReg, taken: BlockI
 };
 
 /** Emits a meter; goes on in the current block with a packet that passes. @param arg - offset of the slot's number */
-export const emitMeter = (w: Rewrite, arg: number): void => {
+export const emitMeter = (w: Metered, arg: number): void => {
   const { b } = w;
   const passes = b.block("passes");
   const key = b.slot("meter_slot", 4, 4);

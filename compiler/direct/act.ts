@@ -245,7 +245,9 @@ export const argSize = (d: Pick<Direct, "plan">, op: Op): { size: number; phase:
     const { off, size } = d.plan.key.fields.find(({ member }) => member === op.member)!;
     return { size, phase: off % 8 };
   }
-  return op.op === "output" || op.op === "write_output" ? { size: 4, phase: -1 } : { size: 0, phase: -1 };
+  return op.op === "output" || op.op === "write_output" || op.op === "meter"
+    ? { size: 4, phase: -1 }
+    : { size: 0, phase: -1 };
 };
 
 /** What of an operation is code, not argument. */
@@ -274,6 +276,7 @@ export const textOf = (op: Op): string => {
   const code = codeOf(op);
   if (op.op === "set") return `${code} ${op.value.join()}`;
   if (op.op === "output" || op.op === "write_output") return `${code} ${op.port ?? ""}`;
+  if (op.op === "meter") return `${code} ${op.slot}`;
   return op.op === "slow" ? `${code} ${op.why}` : code;
 };
 

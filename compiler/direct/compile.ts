@@ -8,8 +8,9 @@
 
 import type { MapSpec, ObjectSpec, ProgramSpec } from "ebpf-assembler";
 import { CONTROL, MAPS, OVS_PACKET_CMD } from "../datapath/abi.js";
-import { buildStub, countedBytes, datapathMaps, pullHeaders } from "../datapath/compile.js";
+import { buildStub, countedBytes, datapathMaps, METERS, pullHeaders } from "../datapath/compile.js";
 import { be16, type Emit } from "../datapath/emit.js";
+import { emitMeter } from "../datapath/meter.js";
 import { emitParser } from "../datapath/parse.js";
 import { plan } from "../datapath/plan.js";
 import { emitUpcall } from "../datapath/upcall.js";
@@ -27,7 +28,7 @@ import { TARGETS } from "../targets/index.js";
 import { directProgramOf, FALLBACK_SLOT, MARKER_TYPE, PORT_STATS, STATS, UNHANDLED } from "./abi.js";
 import { analyse, DirectRefusal, strictRefusal, type Analysis } from "./analyse.js";
 import { emitCommit, needsOf, type Found } from "./commit.js";
-import { element, fieldOf, guess, hiddenZero, type Direct } from "./emit.js";
+import { element, fieldOf, guess, hiddenZero, newCell, type Direct } from "./emit.js";
 import { MAX_STAGES, Pipeline } from "./pipeline.js";
 import { emitActionSet } from "./send.js";
 import { TAG_MEMBERS } from "./state.js";
@@ -47,6 +48,8 @@ export interface DirectOptions {
   readonly portSlots?: number;
   /** Whether {@link MARKER_TYPE} frames are not the program's, for replaying; default when user space is behind it. */
   readonly hasMarkers?: boolean;
+  /** Whether there is a map of meters to share with the megaflow program; rules that meter are not direct without. */
+  readonly hasMeters?: boolean;
   /** Whether every rule must be direct, else the tables are refused; default when nobody is behind the program. */
   readonly isStrict?: boolean;
 }
@@ -86,6 +89,23 @@ const emitCounts = (d: Direct, analysis: Analysis): void => {
     b.place(next);
   }
 };
+
+/** Passes the packet through its meter, if it has one: what exceeds it is dropped. */
+const emitMetered = (d: Direct): void => {
+  const { b, meter } = d;
+  if (meter === undefined) return;
+  const [slot, off] = meter;
+  const passes = b.block("metered");
+  const number = b.load("u32", slot, off, "meter");
+  b.unless("eq", number, 0, passes);
+  b.store("u32", slot, off, b.alu("sub", number, 1, "slot"));
+  emitMeter({ b, args: slot, len: d.len, drop: d.drop }, off);
+  b.jump(passes);
+  b.place(passes);
+};
+
+/** Whether some rule meters. */
+const meters = ({ rules }: Analysis): boolean => rules.some(({ ops }) => ops.some(({ op }) => op === "meter"));
 
 /** Interface indices of a plan that says nothing of them. */
 const DEFAULT_PORT_SLOTS = 4096;
@@ -168,10 +188,12 @@ const buildProgram = (
     baseTags: tagged ? b.slot("base_tags", 8) : undefined,
     cells: { slots: [], n: 0 },
     passed: isWhole ? undefined : [],
+    meter: undefined,
     written,
     maps: [],
     finish: b.block("finish"),
   };
+  if (meters(analysis)) d.meter = newCell(d);
   // Before anything is known of the packet.
   const general = b.block("general");
   b.branch("gt", guess(d, d.len), IMPOSSIBLE_LENGTH, general, prepare, "then");
@@ -195,6 +217,7 @@ const buildProgram = (
   const count = (found?: Found): void => {
     emitCounts(d, analysis);
     if (behind === "megaflows") emitPortCounts(d, portSlots, found);
+    emitMetered(d);
   };
   count();
   b.jump(drop);
@@ -290,9 +313,10 @@ const maps = (
   if (behind === "nobody") return [stats, { ...stats, name: UNHANDLED.map, valueSize: UNHANDLED.size }, ...tables];
   const fixed = datapathMaps(plan({ key: analysis.layout, portSlots })).filter(({ name }) => !name.startsWith("mf_"));
   if (behind === "megaflows") {
+    const metered: readonly MapSpec[] = meters(analysis) ? [METERS] : [];
     const shared: readonly string[] = [MAPS.progs[hook], MAPS.control, ...(hook === "xdp" ? [MAPS.ports] : [])];
     const ports: MapSpec = { ...stats, name: PORT_STATS.map, valueSize: PORT_STATS.size * portSlots };
-    return [...fixed.filter(({ name }) => shared.includes(name)), stats, ports, ...tables];
+    return [...fixed.filter(({ name }) => shared.includes(name)), ...metered, stats, ports, ...tables];
   }
   return [...fixed, stats, ...tables];
 };
@@ -400,9 +424,11 @@ export const compileDirect = (of: Switch | Tables, hook: Hook, options: DirectOp
     unhandled = "drop",
     portSlots = DEFAULT_PORT_SLOTS,
     hasMarkers = behind === "user-space",
+    hasMeters = false,
   } = options;
-  const whole = { behind, ifindexOf, isStrict, unhandled, portSlots, hasMarkers };
-  const tables = of instanceof Switch ? tablesOf(of) : of;
+  const whole = { behind, ifindexOf, isStrict, unhandled, portSlots, hasMarkers, hasMeters };
+  const all = of instanceof Switch ? tablesOf(of) : of;
+  const tables: Tables = hasMeters ? all : { ...all, meters: new Map() };
   const without = new Map<number, string>();
   for (;;) {
     const analysis = analyse(tables, { ifindexOf, isStrict, without });

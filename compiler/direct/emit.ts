@@ -36,6 +36,8 @@ export interface Direct extends Emit {
    * Each 0 or 1 + number of a rule to count when the packet is through. Absent: rules are counted as they are matched.
    */
   readonly passed: Cell[] | undefined;
+  /** 0 or 1 + slot of the meter that the packet is to pass. */
+  meter: Cell | undefined;
   /** Everything that an operation writes. */
   readonly written: ReadonlySet<Member>;
   /** Tables as data. */

@@ -48,6 +48,8 @@ export type Op =
   | { readonly op: "resubmit"; readonly table: number; readonly inPort: number | undefined }
   /** The action set's output from now on; a port that is none of the switch, or none at all, is undefined. */
   | { readonly op: "write_output"; readonly port: number | "in_port" | undefined }
+  /** Meters the packet by a slot (pipeline/meter-table.ts), before it leaves. */
+  | { readonly op: "meter"; readonly slot: number }
   /** A group's copy of the packet ends here: what comes after sees the packet as it was before. */
   | { readonly op: "end_copy" }
   /** Only user space can go on. */
@@ -352,6 +354,10 @@ const HANDLERS: Handlers = {
     if (ct === true) return slow("resubmit with the fields of connection tracking");
     const other = inPort === undefined || inPort === PORT.IN_PORT ? undefined : inPort;
     return [{ op: "resubmit", table: table ?? l.table, inPort: other }];
+  },
+  meter: (l, { meter }) => {
+    const slot = l.tables.meters.get(meter);
+    return slot === undefined ? slow(`meter ${meter}`) : [{ op: "meter", slot }];
   },
   note: () => [],
   write_metadata: (_, { value, mask }) => {

@@ -15,7 +15,7 @@ import { dispatch, element, fieldOf, guess, hidden, newCell, TO_IN_PORT, type Ce
 import { emitFind } from "./find.js";
 import type { Op } from "./ops.js";
 import { makeRecords, type Records } from "./records.js";
-import { emitOutput, emitSend, ifindexOf } from "./send.js";
+import { emitMeterLater, emitOutput, emitSend, ifindexOf } from "./send.js";
 import { waysTo, type Ways } from "./ways.js";
 
 /** What is done after a table. */
@@ -365,6 +365,9 @@ export class Pipeline {
           if (isLast && of.ways.isLast && d.actionSet === undefined) continue;
           b.jump(d.slow);
           return;
+        case "meter":
+          emitMeterLater(d, op.slot, argsOf(i), sent);
+          break;
         case "output":
           emitOutput(d, op.port, argsOf(i), sent);
           sent = true;

@@ -46,6 +46,7 @@ export const makeRecords = (d: Direct, table: DirectTable): Records => {
     ops.forEach((op, i) => {
       const at = base + list[ids[rank]!]!.offsets[i]!;
       if (op.op === "set") bytes.set(op.value, at);
+      else if (op.op === "meter") view.setUint32(at, op.slot + 1, true);
       else if (op.op === "output") view.setUint32(at, d.ifindexOf(op.port), true);
       else if (op.op === "write_output" && typeof op.port === "number") view.setUint32(at, d.ifindexOf(op.port), true);
     });

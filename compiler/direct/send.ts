@@ -3,7 +3,7 @@
 
 import type { VReg } from "../ir/types.js";
 import type { Args } from "./act.js";
-import { guess, hidden, TO_IN_PORT, type Direct } from "./emit.js";
+import { DIRTY, guess, hidden, TO_IN_PORT, type Direct } from "./emit.js";
 
 /** The interface of an output, by its argument. */
 export const ifindexOf = (d: Direct, port: number, args: Args): VReg =>
@@ -20,6 +20,24 @@ export const emitOutput = (d: Direct, port: number, args: Args, pending: boolean
   b.unless("eq", to, ifindex, done);
   emitSend(d, to, pending);
   b.place(done);
+};
+
+/**
+ * Notes the meter that the packet is to pass when all is decided: one, before its tags change, and before any output.
+ * @param pending - whether an output may stand already
+ */
+export const emitMeterLater = (d: Direct, slot: number, args: Args, pending: boolean): void => {
+  const { b, meter } = d;
+  if (meter === undefined) {
+    b.jump(d.slow);
+    b.place(b.block("unmetered"));
+    return;
+  }
+  if (pending) b.unless("ne", guess(d, d.out), 0, d.slow);
+  b.unless("set", d.dirty, DIRTY.tags, d.slow);
+  b.unless("ne", b.load("u32", ...meter, "meter"), 0, d.slow);
+  const number = args.from === "op" ? hidden(d, slot + 1, "meter") : b.load("u32", args.record, args.at, "meter");
+  b.store("u32", ...meter, number);
 };
 
 /** To an interface. */

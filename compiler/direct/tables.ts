@@ -22,7 +22,7 @@ export interface Tables {
   /** By ascending number. */
   readonly ports: ReadonlyMap<number, Port>;
   readonly groups: ReadonlyMap<number, PlainGroup>;
-  /** Slots of meters, by number of the meter. */
+  /** Slots of the meters that programs can meter by, by number of the meter. */
   readonly meters: ReadonlyMap<number, number>;
   /** Whether a controller gets the packets that no rule matches. */
   readonly missesToController: boolean;
@@ -48,7 +48,11 @@ export const tablesOf = (sw: Switch): SwitchTables => {
     rules: new Map([...ids].sort((a, b) => a - b).map((id) => [id, rankedRules(sw, id)])),
     ports: new Map(sw.ports.map((port) => [port.number, port])),
     groups: new Map([...sw.groups()].map((entry) => [entry.group.id, entry])),
-    meters: new Map([...sw.meters].map(({ meter, slot }) => [meter.id, slot])),
+    meters: new Map(
+      [...sw.meters].flatMap(({ meter, slot }) =>
+        meter.bands.some(({ type }) => type === "dscp_remark") ? [] : [[meter.id, slot] as const],
+      ),
+    ),
     missesToController: sw.missesToController,
   };
 };

@@ -18,10 +18,16 @@ export class DirectFront {
   #counts: CountReader | undefined;
 
   /** @param ifindexOf - interface index of an OpenFlow port */
-  constructor(sw: Switch, hook: Hook, { portSlots }: DatapathPlan, ifindexOf: (port: number) => number) {
+  constructor(sw: Switch, hook: Hook, { portSlots, shapes }: DatapathPlan, ifindexOf: (port: number) => number) {
     this.#tables = tablesOf(sw);
     try {
-      this.#made = compileDirect(this.#tables, hook, { behind: "megaflows", hasMarkers: true, ifindexOf, portSlots });
+      this.#made = compileDirect(this.#tables, hook, {
+        behind: "megaflows",
+        hasMarkers: true,
+        hasMeters: shapes.some(({ example }) => example.some(({ kind }) => kind === "meter")),
+        ifindexOf,
+        portSlots,
+      });
     } catch (error) {
       if (!(error instanceof DirectRefusal)) throw error;
     }

@@ -9,6 +9,7 @@ import {
   directReport,
   DirectRefusal,
   ledgerOf,
+  MAPS,
   type DirectReport,
   type Hook,
   type Ledger,
@@ -47,6 +48,7 @@ const buildHook = (sys: Sys, job: DirectJob, hook: Hook, scope: Scope): BuiltDir
     behind: "megaflows",
     ifindexOf: (port) => ifindices.get(port) ?? 0,
     portSlots,
+    hasMeters: job.maps.some(([name]) => name === MAPS.meters),
   });
   // Borrowed: never disposed, so that the descriptors stay open.
   const shared = new Map(job.maps.map(([name, fd]) => [name, BpfMap.fromFd(sys, fd, `map "${name}"`)]));

@@ -8,7 +8,7 @@
 // them any more.
 
 import { OffloadError, Scope, type ExitCode } from "ebpf-assembler";
-import { plainTables, tablesOf, type DirectReport, type Switch, type SwitchChange } from "#compiler";
+import { MAPS, plainTables, tablesOf, type DirectReport, type Switch, type SwitchChange } from "#compiler";
 import { monotonicMs } from "../clock.js";
 import { GRACE_MS, type Datapath } from "../datapath/datapath.js";
 import type { PortTable } from "../ports/port-table.js";
@@ -21,8 +21,9 @@ export type Mode = "auto" | "direct" | "megaflow";
 
 /** Gather changes for so long. */
 const DEBOUNCE_MS = 10;
-/** Pause after a build, as a multiple of the time it took. */
+/** Pause after a build, as a multiple of the time it took, and at most. */
 const PAUSE_FACTOR = 3;
+const MAX_PAUSE_MS = 1000;
 
 /** Tables that have no direct program, where one was asked for. */
 export class NotDirectError extends OffloadError {
@@ -127,7 +128,8 @@ export class DirectFront<Owner> implements Disposable {
   }
 
   private readonly onChange = (change: SwitchChange): void => {
-    if (change === "meters") return;
+    // Their slots are shared; which there are, rules tell when they use them.
+    if (change === "meters" && !this.datapath.shared.has(MAPS.meters)) return;
     if (change === "ports") {
       const ports = portsKey(this.sw, this.portTable);
       if (ports === this.ports) return;
@@ -137,9 +139,14 @@ export class DirectFront<Owner> implements Disposable {
       const isStandalone = this.sw.standaloneRule !== undefined;
       if (missesToController === this.missesToController && !isStandalone && this.sw.size > 0) return;
       this.missesToController = missesToController;
-    }
+    } else if (typeof change === "object" && this.isBeside(change.rule.table)) return;
     this.changed();
   };
+
+  /** Whether the programs that run bring no packet to a table. The first rule of a switch changes all of it. */
+  private isBeside(table: number): boolean {
+    return this.isOn && this.sw.size > 1 && !this.programs.some((program) => program.comesTo(table));
+  }
 
   /** The programs are no longer the tables. */
   changed(): void {
@@ -206,7 +213,8 @@ export class DirectFront<Owner> implements Disposable {
       if (!this.isClosed) this.events.onBuilt(error);
     } finally {
       this.isBuilding = false;
-      this.notBeforeMs = monotonicMs() + PAUSE_FACTOR * (monotonicMs() - startMs);
+      const endMs = monotonicMs();
+      this.notBeforeMs = endMs + Math.min(MAX_PAUSE_MS, PAUSE_FACTOR * (endMs - startMs));
       if (changes !== this.changes) this.wake();
     }
   }
@@ -259,7 +267,7 @@ export class DirectFront<Owner> implements Disposable {
 
   private get datapathKey(): string {
     const { hooks, plan } = this.datapath.generation;
-    return `${[...hooks].join()} ${plan.portSlots}`;
+    return `${[...hooks].join()} ${plan.portSlots} ${this.datapath.shared.has(MAPS.meters) ? "meters" : ""}`;
   }
 
   [Symbol.dispose](): void {

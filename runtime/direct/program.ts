@@ -48,6 +48,11 @@ export class DirectProgram implements Disposable {
     this.scope = scope.move();
   }
 
+  /** Whether it brings packets to a table. */
+  comesTo(table: number): boolean {
+    return this.ledger.tables.has(table);
+  }
+
   /**
    * Credits what was counted since the last time to rules, groups and ports.
    * @returns packets

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { PacketReceiver, PacketSender } from "libbpf-ts";
-import { flowMods, groupMods, parseFlowMods, parseFlows, parseGroupMods } from "#compiler";
+import { flowMods, groupMods, meterMods, parseFlowMods, parseFlows, parseGroupMods, parseMeterMods } from "#compiler";
 import { NotDirectError, type Bridge } from "#runtime";
 import { eventually, frame, Lab } from "./lab.js";
 
@@ -31,6 +31,7 @@ class Direct implements Disposable {
       hook,
       mode: "auto",
       failMode: "secure",
+      changes: meterMods(parseMeterMods("meter=1,pktps,burst,band=type=drop,rate=1,burst_size=5", { file: "test" })),
       flows: parseFlows(flows.join("\n"), { file: "test" }),
     });
     this.from = this.lab.sender(1);
@@ -40,7 +41,7 @@ class Direct implements Disposable {
 
   /** Waits until no other program is due and packets are handled by the tables themselves. */
   isOn(): Promise<boolean> {
-    return eventually(() => this.bridge.front?.stats.isOn === true && !this.bridge.front.isBusy);
+    return eventually(() => this.bridge.front?.stats.isOn === true && !this.bridge.front.isBusy, 20_000);
   }
 
   send(dst: string, size = 64): void {
@@ -82,7 +83,9 @@ class Direct implements Disposable {
   }
 }
 
-describe("runtime/direct", () => {
+describe("runtime/direct", function () {
+  this.timeout(60_000);
+
   for (const hook of ["tc", "generic"]) {
     describe(`Bridge with mode auto at ${hook}`, () => {
       const direct = new Direct();
@@ -92,6 +95,7 @@ describe("runtime/direct", () => {
           "cookie=1,priority=9,in_port=1,dl_dst=02:00:00:00:00:02,actions=output:2",
           "cookie=2,priority=9,in_port=1,dl_dst=02:00:00:00:00:03,actions=goto_table:1",
           "cookie=3,priority=9,in_port=1,dl_dst=02:00:00:00:00:04,actions=learn(table=9,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[]),output:3",
+          "cookie=5,priority=9,in_port=1,dl_dst=02:00:00:00:00:05,actions=meter:1,output:2",
           "cookie=4,table=1,priority=1,actions=mod_dl_src:02:00:00:00:00:01,output:3",
         ]),
       );
@@ -124,6 +128,20 @@ describe("runtime/direct", () => {
         assert.deepEqual(await direct.counts(3n), [10, 640]);
         assert.ok(direct.bridge.stats.upcalls.misses > 0);
         assert.ok(await direct.isOn());
+      });
+
+      it("meters: so many packets pass and no more, all are counted", async () => {
+        const { bridge } = direct;
+        await bridge.settle();
+        const before = bridge.stats.direct?.packets ?? NaN;
+        for (let i = 0; i < 30; i++) direct.send("02:00:00:00:00:05");
+        const [, passed = 0] = await direct.arrived(5);
+        // One more each second.
+        assert.ok(passed >= 5 && passed < 15, `${passed} packets passed`);
+        assert.deepEqual(await direct.counts(5n), [30, 30 * 64]);
+        assert.equal((bridge.stats.direct?.packets ?? NaN) - before, 30);
+        const [meter] = [...bridge.sw.meters];
+        assert.equal(bridge.sw.meters.stats(meter!).packets, 30);
       });
 
       it("has a change of tables in force for the next packet, and counts every packet", async () => {
