@@ -25,7 +25,7 @@ import {
   type TableMod,
   teaches,
 } from "#compiler";
-import { followInterfaces, Netns, PacketSender, RingBuffer, Rtnl, type Interface, type Sys } from "libbpf-ts";
+import { PacketSender, RingBuffer, Rtnl, type Interface, type Sys } from "libbpf-ts";
 import { monotonicMs } from "./clock.js";
 import { Datapath, GRACE_MS } from "./datapath/datapath.js";
 import type { DatapathPins } from "./datapath/pins.js";
@@ -38,11 +38,13 @@ import { Revalidator, type RevalidatorOptions, type RevalidatorStats } from "./m
 import { Specialiser, type SpecialiserStats } from "./megaflow/specialiser.js";
 import type { Ukey } from "./megaflow/ukey.js";
 import type { Verdict } from "./megaflow/verdict.js";
-import { attachPort, candidateHooks, programOf, type PortAttachment } from "./ports/attach.js";
-import type { AttachedHook, PortHook, PortSpec } from "./ports/port-spec.js";
+import { candidateHooks, programOf } from "./ports/attach.js";
+import { findInternal, removeInternal } from "./ports/internal-port.js";
+import { expectedHook, findDevice, PortManager, portSlotsFor, type Device } from "./ports/port-manager.js";
+import type { PortHook, PortSpec } from "./ports/port-spec.js";
+import { newPortStats, PortTable, type PortStats, type RuntimePort } from "./ports/port-table.js";
 import type { TunnelSpec } from "./ports/tunnel-spec.js";
 import { expectedPushes, Tunnels } from "./ports/tunnels.js";
-import { newPortStats, PortTable, type PortStats, type RuntimePort } from "./ports/port-table.js";
 import { Adoption } from "./state/adoption.js";
 import type { StateKeeper } from "./state/keeper.js";
 import { CounterBase } from "./state/saved-counters.js";
@@ -72,13 +74,6 @@ export interface BridgeOptions extends CacheOptions, RevalidatorOptions {
   /** Called after each piece of work: a drain of the ring, a slice of a revalidation round. */
   readonly onWork?: () => void;
 }
-
-/** Smallest number of interface indices that devmap and lost counters have room for. */
-const MIN_PORT_SLOTS = 4096;
-
-/** Room for interface indices up to `highest`, and some to come. */
-const portSlotsFor = (highest: number): number =>
-  Math.max(MIN_PORT_SLOTS, 2 ** Math.ceil(Math.log2((highest + 1) * 2)));
 
 export interface PortReport extends PortStats {
   readonly port: number;
@@ -126,11 +121,8 @@ export class Bridge implements Disposable {
   /** Direct mode, unless all tables are for the megaflows. */
   readonly front: DirectFront<Ukey> | undefined;
   private readonly sender: PacketSender;
-  private readonly rtnl: Rtnl;
-  /** Interfaces are attached to by number, which means one in the calling thread's namespace. */
-  private readonly netns: Netns;
+  private readonly manager: PortManager;
   private scope = new Scope();
-  private readonly attachments = new Map<number, PortAttachment>();
   private readonly startMs = monotonicMs();
   private readonly log: Log;
   private readonly onWork: () => void;
@@ -145,7 +137,7 @@ export class Bridge implements Disposable {
   private constructor(
     readonly sys: Sys,
     private readonly options: BridgeOptions,
-    interfaces: ReadonlyMap<PortSpec, Interface>,
+    devices: ReadonlyMap<PortSpec, Device>,
     scope: Scope,
   ) {
     this.log = options.log;
@@ -156,11 +148,9 @@ export class Bridge implements Disposable {
     if (keeper?.restoreTables(this.sw) !== true) applyTableMods(this.sw, options.changes ?? [], this.startMs);
     for (const group of options.groups ?? []) this.sw.addGroup(group, this.startMs);
     for (const flow of options.flows ?? []) this.sw.add(flow, this.startMs);
-    this.rtnl = scope.use(Rtnl.open(sys));
-    this.netns = scope.use(Netns.current(sys));
     this.sender = scope.use(PacketSender.open(sys));
     const hooks = new Set<Hook>();
-    for (const [spec, iface] of interfaces) hooks.add(programOf(this.expectedHook(spec, iface)));
+    for (const [spec, { iface }] of devices) hooks.add(programOf(expectedHook(spec, iface, this.survivor)));
     for (const { number, name } of options.ports)
       if (number !== undefined) this.sw.setPort({ number, name, up: false });
     this.tunnels = this.addTunnels(scope);
@@ -171,7 +161,7 @@ export class Bridge implements Disposable {
     warmUp(this.sw);
     const expected = [...expectedPushes(options.tunnels ?? []), ...expectedActions(this.sw)];
     const carried = expected.filter((list) => [...hooks].some((hook) => refusal(hook, list) === undefined));
-    const portSlots = portSlotsFor(this.highestIndex());
+    const portSlots = portSlotsFor(highestIndex(sys));
     const members = [...relevantMembers(this.sw), ...(this.survivor?.members ?? [])];
     const tunnels = this.tunnels?.plan;
     const plan = firstPlan(members, carried, { portSlots, ...(tunnels === undefined ? {} : { tunnels }) });
@@ -209,17 +199,36 @@ export class Bridge implements Disposable {
         onDrained: this.onDrained,
       }),
     );
-    scope.defer(() => this.detachAll());
+    this.manager = scope.use(
+      new PortManager({
+        sys,
+        specs: options.ports,
+        sw: this.sw,
+        table: this.ports,
+        datapath: this.datapath,
+        specialiser: this.specialiser,
+        cache: this.cache,
+        revalidator: this.revalidator,
+        pins,
+        keeper,
+        log: this.log,
+        onError: this.onError,
+      }),
+    );
+    // Uplinks before their programs go: the host's own packets pass them.
+    scope.defer(() => this.tunnels?.[Symbol.dispose]());
     warmUpUpcalls(sys, this.sw, this.cache);
     keeper?.restoreCounters(this.sw, this.survivor?.meters);
     options.onWarm?.();
-    if (this.survivor !== undefined) this.adopt(this.survivor, interfaces);
-    for (const [spec, iface] of interfaces) {
-      this.addPort(spec, iface);
+    if (this.survivor !== undefined) this.adopt(this.survivor, devices);
+    for (const [spec, device] of devices) {
+      this.manager.add(spec, device);
       // Packets of ports that are there must not wait until the last one is.
       while (this.ring.drain(this.slowPath.onRecord, DRAIN_LIMIT) > 0) this.slowPath.onDrained();
     }
     this.startTunnels(uplinks);
+    keeper?.restorePorts(this.ports);
+    this.hits = keeper?.saved?.counters?.hits ?? 0;
     if (this.survivor !== undefined) this.adoptionTimer = setTimeout(() => this.endAdoption(), GRACE_MS);
     scope.defer(() => clearTimeout(this.adoptionTimer));
     const { mode = "megaflow" } = options;
@@ -227,7 +236,7 @@ export class Bridge implements Disposable {
       this.front = scope.use(new DirectFront(this.sw, this.datapath, this.ports, { onBuilt: this.onDirectBuilt }));
       this.front.buildNow(mode === "direct");
     }
-    scope.use(followInterfaces(sys, (event) => this.onInterface(event)));
+    this.manager.follow();
     this.revalidator.start();
     keeper?.follow(this);
   }
@@ -247,6 +256,7 @@ export class Bridge implements Disposable {
       this.ports.add({
         number,
         name,
+        device: name,
         ifindex: 0,
         hook: "tunnel",
         toPeer: false,
@@ -255,7 +265,7 @@ export class Bridge implements Disposable {
         stats,
       });
     }
-    return scope.use(new Tunnels(this.sys, this.sw, this.rtnl, this.log));
+    return scope.use(new Tunnels(this.sys, this.sw, scope.use(Rtnl.open(this.sys)), this.log));
   }
 
   private freeNumber(): number {
@@ -270,7 +280,7 @@ export class Bridge implements Disposable {
     const receivesXdp = this.options.ports.some(({ hook }) => hook === "native");
     for (const [iface, hook] of uplinks) {
       this.datapath.addRedirect(iface.index);
-      tunnels.attach(iface, hook, (wanted) => this.stub(wanted), receivesXdp);
+      tunnels.attach(iface, hook, (wanted) => this.manager.stub(wanted), receivesXdp);
     }
     const onWays = (): void => {
       this.sw.underlayChanged();
@@ -298,29 +308,15 @@ export class Bridge implements Disposable {
     }
   }
 
-  /** The hook that a port will most likely have. */
-  private expectedHook(spec: PortSpec, iface: Interface): AttachedHook {
-    const hooks = candidateHooks(iface, spec.hook).map(([hook]) => hook);
-    const left = this.survivor?.hook(iface.index);
-    return left !== undefined && hooks.includes(left) ? left : hooks[0]!;
-  }
-
   /** Puts the megaflows of an earlier process into our programs, to which the ports then go over one by one. */
-  private adopt(survivor: Survivor, interfaces: ReadonlyMap<PortSpec, Interface>): void {
-    for (const [spec, iface] of interfaces) {
-      const { number = this.ports.freeNumber } = spec;
-      this.ports.add(portOf(number, spec, iface, this.expectedHook(spec, iface)));
-      this.sw.setPort({ number, name: iface.name, up: isRunning(iface) });
-      this.datapath.addRedirect(iface.index);
-      this.datapath.addLost(iface.index, survivor.lost(iface.index));
-    }
+  private adopt(survivor: Survivor, devices: ReadonlyMap<PortSpec, Device>): void {
+    this.manager.survivor = survivor;
+    for (const [spec, device] of devices) this.manager.announce(spec, device);
     const { keeper } = this.options;
     const base = new CounterBase(keeper?.saved?.counters?.megaflows);
     this.adoption = new Adoption(survivor, base, this.sw, this.ports, this.cache, this.credit);
     const report = this.adoption.install(this.sw.macs.size === 0);
     if (this.cache.isWanting) this.specialiser.buildNow(this.datapath.generation.hooks);
-    keeper?.restorePorts(this.ports);
-    this.hits = keeper?.saved?.counters?.hits ?? 0;
     this.log.info({ ...report }, "going on with the datapath that an earlier process left");
   }
 
@@ -340,7 +336,7 @@ export class Bridge implements Disposable {
       this.onError(error);
     }
     adoption[Symbol.dispose]();
-    this.survivor = undefined;
+    this.survivor = this.manager.survivor = undefined;
   }
 
   /**
@@ -356,10 +352,9 @@ export class Bridge implements Disposable {
     this.endAdoption();
     await this.settle();
     keeper?.saveNow();
-    for (const attachment of this.attachments.values()) attachment.leave();
+    this.manager.leave();
     // What comes by tunnels waits for the next process.
     this.tunnels?.[Symbol.dispose]();
-    this.attachments.clear();
     this.scope.move();
   }
 
@@ -370,170 +365,45 @@ export class Bridge implements Disposable {
    */
   static open(sys: Sys, options: BridgeOptions): Bridge {
     using rtnl = Rtnl.open(sys);
-    const interfaces = new Map<PortSpec, Interface>();
+    const devices = new Map<PortSpec, Device>();
+    using undo = new Scope();
     for (const spec of options.ports) {
       // Whoever goes on with a switch has to do with what is left of it: a port comes when its interface does.
-      const iface = options.keeper?.saved === undefined ? rtnl.get(spec.name) : rtnl.find(spec.name);
-      if (iface !== undefined) interfaces.set(spec, iface);
-      else options.log.warn({ interface: spec.name }, "no such interface; it becomes a port when it comes");
+      const isAwaited = options.keeper?.saved !== undefined && spec.internal !== true;
+      if (isAwaited && rtnl.find(spec.name) === undefined) {
+        options.log.warn({ interface: spec.name }, "no such interface; it becomes a port when it comes");
+        continue;
+      }
+      const isNew = spec.internal === true && findInternal(rtnl, spec.name) === undefined;
+      devices.set(spec, findDevice(rtnl, spec));
+      if (isNew) undo.defer(() => removeInternal(rtnl, spec.name));
     }
     using scope = new Scope();
-    const bridge = new Bridge(sys, options, interfaces, scope);
+    const bridge = new Bridge(sys, options, devices, scope);
+    undo.move();
     bridge.scope = scope.move();
     return bridge;
-  }
-
-  private highestIndex(): number {
-    return Math.max(0, ...this.rtnl.interfaces().map(({ index }) => index));
   }
 
   // Ports
 
   /** Who is told that a port came, changed or goes. */
-  onPort: (reason: PortReason, port: Port) => void = () => undefined;
+  set onPort(onPort: (reason: PortReason, port: Port) => void) {
+    this.manager.onPort = onPort;
+  }
 
   /** Makes an interface a port. @throws as {@link Bridge.open} */
-  addPort(spec: PortSpec, iface: Interface = this.rtnl.get(spec.name)): RuntimePort {
-    const number = spec.number ?? this.ports.freeNumber;
-    const { plan } = this.datapath.generation;
-    if (iface.index >= plan.portSlots)
-      this.specialiser.buildNow(this.datapath.generation.hooks, portSlotsFor(iface.index));
-    const receivesXdp = this.options.ports.some(({ hook }) => hook === "native");
-    const attachment = this.attach(spec, iface, receivesXdp);
-    this.attachments.set(number, attachment);
-    const { hook, why, peer, isTakenOver } = attachment;
-    const port = portOf(number, spec, iface, hook, this.ports.byNumber(number)?.stats);
-    this.datapath.addRedirect(iface.index);
-    this.ports.add(port);
-    this.onPort("add", this.sw.setPort({ number, name: iface.name, up: isRunning(iface) }));
-    this.log.info(
-      { port: number, interface: iface.name, ifindex: iface.index, hook, why },
-      isTakenOver ? "port taken over" : "port added",
-    );
-    if (peer !== undefined && Object.keys(peer.changed).length > 0)
-      this.log.info(
-        { peer: peer.peer, offloads: peer.changed },
-        `offloads of the peer changed for XDP on ${iface.name}`,
-      );
-    for (const problem of peer?.failed ?? []) this.log.warn({ interface: iface.name }, problem);
-    this.revalidator.wake();
-    return port;
-  }
-
-  /** Attaches, pins what keeps the attachment there, and notes what must be undone one day. */
-  private attach(spec: PortSpec, iface: Interface, receivesXdp: boolean): PortAttachment {
-    const { pins, keeper } = this.options;
-    const left = this.survivor?.attachment(iface.index);
-    const offloads = keeper?.offloadsOf(iface.index);
-    const earlier = {
-      ...(left === undefined ? {} : { attachment: left }),
-      ...(offloads === undefined ? {} : { offloads }),
-    };
-    const attachment = attachPort(this.sys, iface, spec.hook, (hook) => this.stub(hook), receivesXdp, earlier);
-    keeper?.keepOffloads(iface.index, attachment.peer?.before);
-    if (pins === undefined || attachment.isTakenOver) return attachment;
-    pins.dropLink(iface.index);
-    if (attachment.link !== undefined) pins.keepLink(iface.index, attachment.link);
-    else if (attachment.addedClsact) pins.keepClsact(iface.index, this.stub(programOf(attachment.hook)));
-    return attachment;
-  }
-
-  /** The stub of a hook, whose main program is built when it is not there yet. */
-  private stub(hook: Hook): ReturnType<Datapath<Ukey>["stub"]> {
-    const { hooks } = this.datapath.generation;
-    if (!hooks.has(hook)) this.specialiser.buildNow(new Set([...hooks, hook]));
-    return this.datapath.stub(hook);
+  addPort(spec: PortSpec): RuntimePort {
+    return this.manager.add(spec);
   }
 
   removePort(number: number): void {
-    const port = this.ports.remove(number);
-    if (port === undefined) return;
-    const attachment = this.attachments.get(number);
-    this.attachments.delete(number);
-    for (const release of [
-      () => attachment?.[Symbol.dispose](),
-      () => this.options.pins?.dropLink(port.ifindex),
-      () => this.options.keeper?.keepOffloads(port.ifindex, undefined),
-      () => this.datapath.removeRedirect(port.ifindex),
-    ]) {
-      try {
-        release();
-      } catch (error) {
-        // The interface may be gone, and with it what there was to take back.
-        this.log.debug({ err: error, port: number }, "cleaning up after a port");
-      }
-    }
-    this.cache.removePort(number);
-    const gone = this.sw.port(number);
-    if (gone !== undefined) this.onPort("delete", gone);
-    this.sw.removePort(number);
-    this.log.info({ port: number, interface: port.name }, "port removed");
-    this.revalidator.wake();
+    this.manager.remove(number);
   }
 
   /** Changes how a port is used; one that is to be down is taken down, as in OVS. @throws {@link SyscallError} */
   configurePort(number: number, config: Partial<PortConfig>): void {
-    const old = this.sw.port(number)?.config;
-    const flags = Object.keys(config) as (keyof PortConfig)[];
-    if (old === undefined || flags.every((flag) => old[flag] === config[flag])) return;
-    const { portDown } = config;
-    const ifindex = this.ports.ifindexOf(number);
-    const turns = portDown !== undefined && portDown !== old.portDown && ifindex !== 0;
-    if (turns) this.rtnl.change(ifindex, { up: !portDown });
-    const up = turns ? { up: !portDown && isRunning(this.rtnl.get(ifindex)) } : {};
-    this.onPort("modify", this.sw.setPort({ number, config, ...up }));
-    this.tablesChanged();
-  }
-
-  private detachAll(): void {
-    // Uplinks before their programs go: the host's own packets pass them.
-    this.tunnels?.[Symbol.dispose]();
-    for (const { number } of this.ports.all) this.removePort(number);
-  }
-
-  private onInterface(event: Parameters<Parameters<typeof followInterfaces>[1]>[0]): void {
-    try {
-      if (event.kind === "lost") {
-        const interfaces = this.rtnl.interfaces();
-        const present = new Set(interfaces.map(({ index }) => index));
-        for (const { number, ifindex } of this.ports.all)
-          if (ifindex !== 0 && !present.has(ifindex)) this.removePort(number);
-        for (const iface of interfaces) this.onChanged(iface);
-      } else if (event.kind === "removed") {
-        const port = this.ports.byIfindex(event.interface.index);
-        if (port !== undefined) this.removePort(port.number);
-      } else this.onChanged(event.interface);
-    } catch (error) {
-      this.onError(error);
-    }
-  }
-
-  /** Name and link state of a port; or an interface that comes (back) under the name of a port. */
-  private onChanged(iface: Interface): void {
-    const port = this.ports.byIfindex(iface.index);
-    if (port === undefined) {
-      this.onAppeared(iface);
-      return;
-    }
-    const { number } = port;
-    const before = this.sw.port(number);
-    const up = isRunning(iface);
-    if (before?.up === up && before.name === iface.name) return;
-    if (iface.name !== port.name) {
-      this.ports.add({ ...port, name: iface.name });
-      this.log.info({ port: number, interface: iface.name, before: port.name }, "interface renamed");
-    }
-    this.onPort("modify", this.sw.setPort({ number, name: iface.name, up }));
-    if (before?.up !== up) this.log.info({ port: number, interface: iface.name, up }, up ? "link up" : "link down");
-    this.revalidator.wake();
-  }
-
-  private onAppeared(iface: Interface): void {
-    const spec = this.options.ports.find(({ name }) => name === iface.name);
-    // The interface that had the name may be a port still, by another name.
-    if (spec === undefined || this.ports.byName(spec.name) !== undefined) return;
-    if (spec.number !== undefined && this.ports.byNumber(spec.number) !== undefined) return;
-    this.netns.run(() => void this.addPort(spec, iface));
+    if (this.manager.configure(number, config)) this.tablesChanged();
   }
 
   // Tables
@@ -711,23 +581,8 @@ export class Bridge implements Disposable {
   }
 }
 
-/** A port as the runtime knows it. */
-const portOf = (
-  number: number,
-  spec: PortSpec,
-  { name, index: ifindex, mac }: Interface,
-  hook: AttachedHook,
-  stats = newPortStats(),
-): RuntimePort => ({
-  number,
-  name,
-  ifindex,
-  hook,
-  toPeer: spec.hook === "peer",
-  mac,
-  addedMs: monotonicMs(),
-  stats,
-});
-
-/** Whether packets can leave by an interface. */
-const isRunning = (iface: Interface): boolean => iface.isUp && iface.hasCarrier;
+/** The highest index of an interface of the current namespace. */
+const highestIndex = (sys: Sys): number => {
+  using rtnl = Rtnl.open(sys);
+  return Math.max(0, ...rtnl.interfaces().map(({ index }) => index));
+};

@@ -47,7 +47,12 @@ const daemonProgram = (version: string): Command =>
     .description("OpenFlow switch in XDP and TC: megaflow cache in the kernel, slow path here")
     .version(version)
     .option("--bridge <name>", "name of the switch", "br0")
-    .option("--port <[N=]IF[:hook]>", "make an interface a port; hook: auto, native, generic, tc, peer", collect, [])
+    .option(
+      "--port <[N=]IF[:hook]>",
+      "make an interface a port; hook: auto, native, generic, tc, peer; or internal: make the interface, for the host",
+      collect,
+      [],
+    )
     .option(
       "--tunnel <[N=]NAME:OPTIONS>",
       "make a tunnel port, by the options of an OVS interface: type=vxlan|geneve|gre,remote_ip=…,key=…",
@@ -60,6 +65,7 @@ const daemonProgram = (version: string): Command =>
       collect,
       [],
     )
+    .option("--local", "give the switch its port LOCAL: an interface of the host that is named as the switch")
     .option("--flows <file>", "flows in ovs-ofctl add-flows syntax; - for stdin")
     .option("--groups <file>", "groups in ovs-ofctl add-groups syntax; - for stdin")
     .option("--meters <file>", "meters in ovs-ofctl add-meter syntax, one per line; - for stdin")

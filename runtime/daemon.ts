@@ -13,6 +13,7 @@ import {
   parseFlowMods,
   parseGroupMods,
   parseMeterMods,
+  PORT,
   type ParseOptions,
   type PortNames,
 } from "#compiler";
@@ -47,6 +48,7 @@ export const daemonOptions = z.object({
   port: z.array(z.string().transform((text) => parsePortSpec(text))).default([]),
   tunnel: z.array(z.string().transform((text) => parseTunnelSpec(text))).default([]),
   uplink: z.array(z.string().transform((text) => parseUplinkSpec(text))).default([]),
+  local: z.boolean().default(false),
   flows: z.string().optional(),
   groups: z.string().optional(),
   meters: z.string().optional(),
@@ -124,6 +126,10 @@ export const numberPorts = <T extends Pick<PortSpec, "number" | "name">>(
     return { ...spec, number: next };
   });
 };
+
+/** The bridge's own port, if it is to have one. */
+const localPort = ({ local, bridge }: DaemonOptions): readonly PortSpec[] =>
+  local ? [{ number: PORT.LOCAL, name: bridge, hook: "auto", internal: true }] : [];
 
 /** Interface names may stand for port numbers in flow text. */
 export const portNames = (specs: readonly { readonly name: string; readonly number: number }[]): PortNames => ({
@@ -247,7 +253,10 @@ export class Daemon implements Disposable {
     const keeper = new StateKeeper(rundir, options.bridge, version, inputOf(options, texts), (error) =>
       log.error({ err: error }, "cannot save the state of the switch"),
     );
-    const numbered = numberPorts<PortSpec | TunnelSpec>([...options.port, ...options.tunnel], keeper.portNumbers);
+    const numbered = numberPorts<PortSpec | TunnelSpec>(
+      [...options.port, ...localPort(options), ...options.tunnel],
+      keeper.portNumbers,
+    );
     const ports = numbered.filter((spec) => !("config" in spec)) as (PortSpec & { readonly number: number })[];
     const tunnels = numbered.filter((spec) => "config" in spec);
     const names = portNames(numbered);

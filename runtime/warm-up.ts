@@ -81,6 +81,7 @@ export const warmUpUpcalls = (sys: Sys, sw: Switch, cache: MegaflowCache): void 
     ports.add({
       number,
       name,
+      device: name,
       ifindex: NO_INTERFACE + (number & 0xff),
       hook: "tc",
       toPeer: false,

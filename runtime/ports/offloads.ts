@@ -36,6 +36,11 @@ export interface PeerChange extends Disposable {
   readonly before: Partial<OffloadSettings>;
   /** Wanted settings that could not be made, and why. */
   readonly failed: readonly string[];
+  /**
+   * To be called when the peer has come up. GRO that was turned on while it was down does not make the kernel take its other
+   * end for a target of XDP redirects (veth_set_features): it is turned off and on again.
+   */
+  renew(): void;
 }
 
 /** Order matters: turning checksums off turns TSO off with it, and coming back TSO needs them. */
@@ -102,10 +107,22 @@ export const changePeer = (
   const peer = where === undefined ? undefined : nearPeer(sys, where, port.peer, change);
   if (peer === undefined || where === undefined) {
     failed.push(`the peer of ${port.name} is in a network namespace that cannot be reached`);
-    return { peer: `peer of ${port.name}`, changed, before, failed, [Symbol.dispose]: () => undefined };
+    const nothing = (): void => undefined;
+    return { peer: `peer of ${port.name}`, changed, before, failed, renew: nothing, [Symbol.dispose]: nothing };
   }
   const restore = (name: string, ethtool: Ethtool): void => {
     for (const key of RESTORE_ORDER) if (before[key] !== undefined) ethtool.change(name, { [key]: before[key] });
   };
-  return { peer, changed, before, failed, [Symbol.dispose]: () => nearPeer(sys, where, port.peer, restore) };
+  const renew = (name: string, ethtool: Ethtool): void => {
+    ethtool.change(name, { gro: false });
+    ethtool.change(name, { gro: true });
+  };
+  return {
+    peer,
+    changed,
+    before,
+    failed,
+    renew: () => (wanted.gro === true ? nearPeer(sys, where, port.peer, renew) : undefined),
+    [Symbol.dispose]: () => nearPeer(sys, where, port.peer, restore),
+  };
 };

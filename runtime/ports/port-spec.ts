@@ -1,4 +1,4 @@
-// How a port is named on the command line: `[N=]IF[:hook]`, for example `2=eth1:native`.
+// How a port is named on the command line: `[N=]IF[:hook]`, for example `2=eth1:native` or `3=vport1:internal`.
 
 import { RangeViolation } from "ebpf-assembler";
 
@@ -8,6 +8,8 @@ import { RangeViolation } from "ebpf-assembler";
  */
 export const PORT_HOOKS = ["auto", "native", "generic", "tc", "peer"] as const;
 export type PortHook = (typeof PORT_HOOKS)[number];
+/** In place of a hook: the interface is made, one end of it for the host. */
+export const INTERNAL = "internal";
 /** What a port can have. */
 export type AttachedHook = Exclude<PortHook, "auto" | "peer">;
 
@@ -16,6 +18,8 @@ export interface PortSpec {
   readonly number: number | undefined;
   readonly name: string;
   readonly hook: PortHook;
+  /** An interface of the host's own stack, made for the purpose. */
+  readonly internal?: true;
 }
 
 /** Largest number of a port that is a device (OpenFlow 1.0 16-bit numbers, as OVS keeps to). */
@@ -29,9 +33,10 @@ export const parsePortSpec = (text: string): PortSpec => {
   const number = digits === undefined ? undefined : Number(digits);
   if (number !== undefined && (number < 1 || number > MAX_PORT))
     throw new RangeViolation(`Bad port number ${number} in ${JSON.stringify(text)}: want 1 to ${MAX_PORT}`);
+  if (hook === INTERNAL) return { number, name, hook: "auto", internal: true };
   if (!(PORT_HOOKS as readonly string[]).includes(hook))
     throw new RangeViolation(
-      `Bad hook ${JSON.stringify(hook)} in ${JSON.stringify(text)}: want one of ${PORT_HOOKS.join(", ")}`,
+      `Bad hook ${JSON.stringify(hook)} in ${JSON.stringify(text)}: want one of ${[...PORT_HOOKS, INTERNAL].join(", ")}`,
     );
   return { number, name, hook: hook as PortHook };
 };

@@ -16,6 +16,8 @@ export interface PortStats {
 export interface RuntimePort {
   readonly number: number;
   readonly name: string;
+  /** Name of the interface that is attached: of an internal port, the switch's end. */
+  readonly device: string;
   /** 0 for a tunnel. */
   readonly ifindex: number;
   readonly hook: AttachedHook | "tunnel";

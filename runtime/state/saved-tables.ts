@@ -1,12 +1,31 @@
 // The tables of a switch as plain data and back: rules, groups, meters, what ports are set to. Rules have numbers, by which
 // counters that are saved more often name them.
 
-import type { Flow, Group, MeterEntry, PortConfig, Rule, Switch } from "#compiler";
+import {
+  newFlow,
+  type Flow,
+  type FlowWords,
+  type Group,
+  type Match,
+  type MeterEntry,
+  type PortConfig,
+  type Rule,
+  type Switch,
+} from "#compiler";
+
+/** A match: its mask, and its value in those words where the mask has bits. */
+interface SavedMatch {
+  readonly mask: FlowWords;
+  readonly words: Uint32Array;
+  readonly tunMetadata?: NonNullable<Match["tunMetadata"]>;
+}
+
+type SavedFlow = Omit<Flow, "match" | "source"> & { readonly match: SavedMatch };
 
 /** A rule with what time and packets did to it until it was saved. */
 export interface SavedRule extends RuleCounters {
   readonly id: number;
-  readonly flow: Flow;
+  readonly flow: SavedFlow;
 }
 
 export interface RuleCounters {
@@ -60,10 +79,25 @@ export const countersOf = ({ packets, bytes, createdMs, modifiedMs, usedMs }: Ru
   usedMs,
 });
 
-const flowOf = (rule: Rule): Flow => ({
+const saveMatch = ({ mask, value, tunMetadata }: Match): SavedMatch => ({
+  mask,
+  words: value.filter((_, word) => mask[word] !== 0),
+  ...(tunMetadata === undefined ? {} : { tunMetadata }),
+});
+
+const restoreMatch = ({ mask, words, tunMetadata }: SavedMatch): Match => {
+  const value = newFlow();
+  let at = 0;
+  mask.forEach((bits, word) => {
+    if (bits !== 0) value[word] = words[at++]!;
+  });
+  return { value, mask, ...(tunMetadata === undefined ? {} : { tunMetadata }) };
+};
+
+const flowOf = (rule: Rule): SavedFlow => ({
   table: rule.table,
   priority: rule.priority,
-  match: rule.match,
+  match: saveMatch(rule.match),
   cookie: rule.cookie,
   actions: rule.actions,
   idleTimeout: rule.idleTimeout,
@@ -111,7 +145,7 @@ export const restoreTables = (sw: Switch, saved: SavedTables, numbers: RuleNumbe
   for (const { group, createdMs } of saved.groups) sw.addGroup(group, createdMs);
   const rules = new Map<number, Rule>();
   for (const { id, flow, ...counters } of saved.rules) {
-    const rule = sw.add(flow, counters.createdMs);
+    const rule = sw.add({ ...flow, match: restoreMatch(flow.match) }, counters.createdMs);
     restoreCounters(rule, counters);
     numbers.set(rule, id);
     rules.set(id, rule);

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { BridgeStats } from "#runtime";
+import { echo } from "./echo.js";
 import { eventually, Lab, type Ran } from "./lab.js";
 
 const run = promisify(execFile);
@@ -76,22 +77,7 @@ table=0,priority=1,in_port=2 actions=output:1
       ["IPv6", "fd00::2"],
     ] as const) {
       it(`carries TCP over ${family}, both ways at once, every byte as it was`, async () => {
-        const serve = `require("net").createServer((s) => s.pipe(s).on("close", () => process.exit(0)))
-          .listen(5000, "::", () => console.log("listening"))`;
-        const send = `const h = require("crypto").createHash("sha256"), sent = require("crypto").randomBytes(${MEGABYTES}e6);
-          let n = 0;
-          const s = require("net").connect(5000, "${address}", () => s.end(sent));
-          s.on("data", (d) => { h.update(d); n += d.length; });
-          s.on("end", () => {
-            const same = h.digest("hex") === require("crypto").createHash("sha256").update(sent).digest("hex");
-            console.log(n + " bytes, " + (same ? "the same" : "others"));
-          })`;
-        const node = (script: string): string => `timeout 40 ${process.execPath} -e '${script.replace(/\s+/g, " ")}'`;
-        const server = spawn("nsenter", [`--net=${lab.path(2)}`, "sh", "-c", node(serve)]);
-        await once(server.stdout, "data");
-        const { stdout, stderr } = await lab.run(1, node(send), 50_000);
-        server.kill();
-        assert.equal(stdout.trim(), `${MEGABYTES}000000 bytes, the same`, stderr);
+        assert.equal(await echo(lab, 1, 2, address, MEGABYTES * 1e6), `${MEGABYTES}000000 bytes, the same`);
       });
 
       for (const [direction, flag] of [

@@ -217,45 +217,6 @@ describe("runtime/restart", function () {
       }
     }));
 
-  it("exit leaves the datapath forwarding what it knows; exit --cleanup and SIGTERM leave nothing; a second daemon is refused", () =>
-    withDaemon("tc", "priority=1,dl_type=0x88b5 actions=output:2", async (daemon) => {
-      for (const way of ["cleanup", "terminate"] as const) {
-        await daemon.start();
-        assert.deepEqual((await sendNumbered(lab, { packets: 10, perSecond: 1000 })).at, [10, 0]);
-        if (way === "cleanup") {
-          const second = await lab.run("switch", `${process.execPath} ${OFXDPD} --rundir ${daemon.dir} --port p1`);
-          assert.equal(second.code, 1);
-          assert.match(
-            second.stderr,
-            /^ofxdpd: Cannot run br0: another ofxdpd runs it in this network namespace; [^\n]+\n$/,
-          );
-          await daemon.end("exit");
-        }
-        assert.deepEqual(daemon.left.slice(0, 3), ["p1 tcx", "p2 tcx", "p3 tcx"]);
-        assert.deepEqual((await sendNumbered(lab, { packets: 10, perSecond: 1000 })).at, [10, 0]);
-        if (way === "cleanup") await daemon.start();
-        await daemon.end(way);
-        assert.deepEqual(daemon.left, []);
-        assert.deepEqual(readdirSync(daemon.dir), ["bpf"]);
-      }
-    }));
-
-  it("ofxdpd puts offload settings of peers back that a killed one changed", () =>
-    withDaemon("native", "actions=NORMAL", async (daemon) => {
-      const settings = async (): Promise<string> =>
-        (await lab.run(1, "ethtool -k eth0 | grep -E '^(tx-checksumming|tx-vlan-offload|generic-receive-offload):'"))
-          .stdout;
-      const before = await settings();
-      await daemon.start();
-      const changed = await settings();
-      assert.notEqual(changed, before);
-      await daemon.end("kill");
-      assert.equal(await settings(), changed);
-      await daemon.start();
-      await daemon.end("terminate");
-      assert.equal(await settings(), before);
-    }));
-
   it("--no-pins lets the datapath end with the daemon, however it ends", () =>
     withDaemon(
       "tc",
