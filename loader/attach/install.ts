@@ -10,7 +10,15 @@ import { OffloadError, RangeViolation, Scope, type ExitCode, type ObjectSpec, ty
 import type { Interface } from "../net/interface.js";
 import { Rtnl } from "../net/rtnl.js";
 import { loadObject, type LoadedObject } from "../objects/object.js";
-import { BPFFS, isBpffs, mountBpffs, PinDirectory, unmountEmptyBpffs, type Pinnable } from "../objects/pins.js";
+import {
+  BPFFS,
+  isBpffs,
+  mountBpffs,
+  mountPins,
+  PinDirectory,
+  unmountEmptyBpffs,
+  type Pinnable,
+} from "../objects/pins.js";
 import { Program } from "../objects/program.js";
 import { ancestorNamespaces } from "../sys/ancestors.js";
 import { SyscallError } from "../sys/errors.js";
@@ -253,7 +261,7 @@ const installAt = (
       : placeInstead(sys, rtnl, program, device, hook, old, oldHook),
   );
   using undo = new Scope();
-  const pins = old ?? PinDirectory.create(sys, pinPath(device.name, options.bpffs));
+  const pins = old ?? mountPins(sys, options.bpffs, pinPath(device.name, options.bpffs));
   undo.defer(() => pins.remove());
   pinAll(pins, object, program);
   for (const [name, object, isWanted] of [

@@ -77,6 +77,26 @@ const checkName = (name: string): string => {
   return name;
 };
 
+/** Times to try: another process may unmount what it finds empty between our mounting it and our making a directory in it. */
+const TRIES = 10;
+
+/**
+ * Makes a directory of pins in the BPF file system at `bpffs`, which is mounted when it is not.
+ * @throws as {@link mountBpffs} and {@link PinDirectory.create}
+ */
+export const mountPins = (sys: Sys, bpffs: string, path: string): PinDirectory => {
+  for (let i = 1; ; i++) {
+    mountBpffs(sys, bpffs);
+    try {
+      const pins = PinDirectory.create(sys, path);
+      if (isBpffs(path)) return pins;
+    } catch (error) {
+      if (i === TRIES) throw error;
+    }
+    if (i === TRIES) throw new RangeViolation(`Cannot pin under ${path}: somebody unmounts ${bpffs} again and again`);
+  }
+};
+
 /** What can be pinned. */
 export interface Pinnable {
   pin(path: string): void;

@@ -17,7 +17,7 @@ import {
   BpfMap,
   BPFFS,
   isBpffs,
-  mountBpffs,
+  mountPins,
   PinDirectory,
   unmountEmptyBpffs,
   type Link,
@@ -62,10 +62,10 @@ export class DatapathPins {
    * @throws {@link NotSupportedError} in a private mount namespace, {@link SyscallError}
    */
   static open(sys: Sys, bridge: string, bpffs: string = BPFFS): DatapathPins {
-    mountBpffs(sys, bpffs);
-    const root = PinDirectory.create(sys, join(bpffs, ROOT));
-    removeDead(sys, root);
-    return new DatapathPins(sys, PinDirectory.create(sys, join(root.path, pinsName(bridge))), bpffs);
+    const root = join(bpffs, ROOT);
+    const directory = mountPins(sys, bpffs, join(root, pinsName(bridge)));
+    removeDead(sys, PinDirectory.create(sys, root));
+    return new DatapathPins(sys, directory, bpffs);
   }
 
   /** Numbers of the generations that are pinned, ascending. */

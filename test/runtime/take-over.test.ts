@@ -14,6 +14,8 @@ describe("attachPort()", () => {
   ] as const) {
     it(`takes an interface over from a program that was loaded at ${before}, at ${hook}`, async () => {
       using lab = new Lab(2);
+      // A host that found nobody by ARP would not ask again at once.
+      lab.addNeighbours();
       lab.switchNs.run(() => {
         const spec = compileMain(plan({ key: keyLayout(new Set(["in_port"])) }), before === "tc" ? "tc" : "xdp");
         for (const name of ["p1", "p2"]) install(lab.sys, spec, name, { hook: before });
