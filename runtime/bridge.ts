@@ -155,8 +155,7 @@ export class Bridge implements Disposable {
       if (number !== undefined) this.sw.setPort({ number, name, up: false });
     this.tunnels = this.addTunnels(scope);
     const uplinks = this.tunnels?.interfaces(options.uplinks ?? [], options.tunnels ?? []) ?? new Map<never, never>();
-    this.tunnels?.expect(new Map([...uplinks].map(([iface, hook]) => [iface, candidateHooks(iface, hook)[0]![0]])));
-    for (const [iface, hook] of uplinks) hooks.add(programOf(candidateHooks(iface, hook)[0]![0]));
+    for (const hook of this.tunnels?.expect(uplinks) ?? []) hooks.add(hook);
     keeper?.configurePorts(this.sw);
     warmUp(this.sw);
     const expected = [...expectedPushes(options.tunnels ?? []), ...expectedActions(this.sw)];
@@ -278,19 +277,30 @@ export class Bridge implements Disposable {
     const { tunnels } = this;
     if (tunnels === undefined) return;
     const receivesXdp = this.options.ports.some(({ hook }) => hook === "native");
-    for (const [iface, hook] of uplinks) {
+    const attach = (iface: Interface, wanted: PortHook): void => {
+      if (iface.index >= this.datapath.generation.plan.portSlots)
+        this.specialiser.buildNow(this.datapath.generation.hooks, portSlotsFor(iface.index));
       this.datapath.addRedirect(iface.index);
-      tunnels.attach(iface, hook, (wanted) => this.manager.stub(wanted), receivesXdp);
-    }
+      tunnels.attach(iface, wanted, (hook) => this.manager.stub(hook), receivesXdp);
+    };
+    for (const [iface, wanted] of uplinks) attach(iface, wanted);
     const onWays = (): void => {
       this.sw.underlayChanged();
       this.revalidator.wake();
     };
     const onPlan = (): void => {
       this.cache.changeOver.tunnels = tunnels.plan;
-      this.specialiser.wake();
+      // It is rare, and until then nothing comes by an address that is new.
+      this.specialiser.buildNow(this.datapath.generation.hooks);
     };
-    tunnels.follow(onWays, onPlan, this.onError);
+    const onBack = (iface: Interface, wanted: PortHook): void => {
+      // To a program that does not know an uplink, the host's own packets would be anybody's.
+      const hooks = tunnels.expect(new Map([[iface, wanted]]));
+      this.cache.changeOver.tunnels = tunnels.plan;
+      this.specialiser.buildNow(new Set([...this.datapath.generation.hooks, ...hooks]));
+      this.netns.run(() => attach(iface, wanted));
+    };
+    tunnels.follow(onBack, onWays, onPlan, this.onError);
   }
 
   // What an earlier process left

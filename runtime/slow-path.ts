@@ -13,6 +13,7 @@ import {
   IP_PROTO,
   newFlow,
   newLayers,
+  NO_TUNNEL_PORT,
   OVS_PACKET_CMD,
   learnFrom,
   pseudoHeaderChecksumAt,
@@ -168,11 +169,12 @@ export class SlowPath implements Sink {
   private upcallOfTunnel(packet: Uint8Array): void {
     const { reader, flow, layers } = this;
     const arrival = this.tunnels?.arrival(reader.inPort, packet);
-    if (arrival?.port === undefined) {
+    if (arrival === undefined) {
       this.counters.noPort++;
       return;
     }
-    const { inner, port, index, key } = arrival;
+    // One that no port takes gets a megaflow that drops it.
+    const { inner, port = NO_TUNNEL_PORT, index, key } = arrival;
     this.countUpcall();
     extract(inner, inner.length, port, flow, layers);
     putTunnel(flow, key);

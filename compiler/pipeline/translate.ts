@@ -27,7 +27,7 @@ import type { FinTimeout, LearnedFlow } from "./learned-flows.js";
 import type { MacSighting } from "./mac-learning.js";
 import type { Switch } from "./switch.js";
 import type { Rule } from "./table.js";
-import { isTunnelled } from "./tunnel/ports.js";
+import { isTunnelled, NO_TUNNEL_PORT } from "./tunnel/ports.js";
 import { runActions } from "./xlate/actions.js";
 import { runActionSet } from "./xlate/clone.js";
 import { Context, type GroupCredit, type Trace, type XlateError } from "./xlate/context.js";
@@ -174,8 +174,9 @@ export const translate = (sw: Switch, flow: FlowWords, options: TranslateOptions
   set(ctx.flow, "actset_output", PORT.UNSET);
   startMask(ctx);
   const left = options.frozen === undefined ? NOTHING : thaw(ctx, options.frozen);
-  if (options.actions === undefined && left.length === 0) enterPipeline(ctx);
-  if (takeOverCongestion(ctx) && mayReceive(ctx)) {
+  const isTaken = ctx.tunnelDst === undefined || ctx.inPort !== NO_TUNNEL_PORT;
+  if (isTaken && options.actions === undefined && left.length === 0) enterPipeline(ctx);
+  if (isTaken && takeOverCongestion(ctx) && mayReceive(ctx)) {
     const isMiss = options.actions === undefined && left.length === 0 && ctx.rule === undefined;
     if (!isMiss || !missed(ctx))
       runActions(ctx, options.actions ?? (left.length > 0 ? left : (ctx.rule?.actions ?? [])), false);

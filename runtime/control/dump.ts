@@ -9,6 +9,7 @@ import {
   formatOdpFlow,
   macText,
   type Rule,
+  hookOfVport,
 } from "#compiler";
 import type { Bridge } from "../bridge.js";
 import { monotonicMs } from "../clock.js";
@@ -39,7 +40,8 @@ export const reportMegaflow = (bridge: Bridge, ukey: Ukey, nowMs: number): Megaf
   return {
     match: formatOdpFlow(ukey.readFlow(), ukey.maskClass.mask),
     actions: formatOdpActions(ukey.translation.actions),
-    hook: slow === undefined ? (bridge.ports.byNumber(ukey.inPort)?.hook ?? "none") : "slow",
+    hook:
+      slow === undefined ? (hookOfVport(ukey.ifindex) ?? bridge.ports.byNumber(ukey.inPort)?.hook ?? "none") : "slow",
     ...(slow === undefined ? {} : { slow }),
     packets: ukey.packets,
     bytes: ukey.bytes,

@@ -17,7 +17,7 @@ import {
 } from "#compiler";
 import { followRoutes, IpSender, type Interface, type Program, type Rtnl, type Sys } from "libbpf-ts";
 import type { Log } from "../log.js";
-import { attachPort, programOf } from "./attach.js";
+import { attachPort, candidateHooks, programOf, type PortAttachment } from "./attach.js";
 import type { AttachedHook, PortHook, PortSpec } from "./port-spec.js";
 import type { TunnelSpec } from "./tunnel-spec.js";
 import { KernelUnderlay } from "./underlay.js";
@@ -27,7 +27,10 @@ const SETTLE_MS = 2;
 
 interface Uplink {
   readonly iface: Interface;
+  readonly wanted: PortHook;
   readonly hook: AttachedHook;
+  /** Undefined until it is attached. */
+  readonly attachment?: PortAttachment;
 }
 
 /** Lists of actions by which packets go into tunnels, whatever the way will be: their code is the same. */
@@ -94,10 +97,12 @@ export class Tunnels implements Disposable {
   /** What programs have to know; the same object until that changes. */
   plan: TunnelPlan | undefined;
 
-  /** Takes interfaces for uplinks, before they are attached. */
-  expect(uplinks: ReadonlyMap<Interface, AttachedHook>): void {
-    for (const [iface, hook] of uplinks) this.uplinks.set(iface.index, { iface, hook });
+  /** Takes interfaces for uplinks, before they are attached. @returns the hooks that they will most likely have */
+  expect(uplinks: ReadonlyMap<Interface, PortHook>): Hook[] {
+    for (const [iface, wanted] of uplinks)
+      this.uplinks.set(iface.index, { iface, wanted, hook: candidateHooks(iface, wanted)[0]![0] });
     this.plan = this.planNow();
+    return [...this.uplinks.values()].map(({ hook }) => programOf(hook));
   }
 
   private planNow(): TunnelPlan {
@@ -108,20 +113,56 @@ export class Tunnels implements Disposable {
 
   /** Attaches an uplink. @throws as attachPort() */
   attach(iface: Interface, wanted: PortHook, stub: (hook: Hook) => Program, receivesXdp: boolean): void {
-    const attachment = this.scope.use(attachPort(this.sys, iface, wanted, stub, receivesXdp));
+    const attachment = attachPort(this.sys, iface, wanted, stub, receivesXdp);
     const { hook, why } = attachment;
-    this.uplinks.set(iface.index, { iface, hook });
+    this.uplinks.set(iface.index, { iface, wanted, hook, attachment });
     this.log.info({ interface: iface.name, ifindex: iface.index, hook, why }, "uplink attached");
   }
 
+  private detach({ attachment, iface }: Uplink): void {
+    try {
+      attachment?.[Symbol.dispose]();
+    } catch (error) {
+      // The interface may be gone, and with it what there was to take back.
+      this.log.debug({ err: error, interface: iface.name }, "cleaning up after an uplink");
+    }
+  }
+
+  /** Uplinks whose interface is gone, by name. */
+  private readonly missing = new Map<string, PortHook>();
+
+  /** Gives uplinks up that are gone, and has those attached that are back. */
+  private followUplinks(onBack: (iface: Interface, wanted: PortHook) => void): void {
+    for (const [index, uplink] of this.uplinks) {
+      if (this.rtnl.find(index) !== undefined) continue;
+      this.uplinks.delete(index);
+      this.detach(uplink);
+      this.missing.set(uplink.iface.name, uplink.wanted);
+      this.log.warn({ interface: uplink.iface.name }, "uplink is gone");
+    }
+    for (const [name, wanted] of this.missing) {
+      const iface = this.rtnl.find(name);
+      if (iface === undefined) continue;
+      this.missing.delete(name);
+      onBack(iface, wanted);
+    }
+  }
+
   /**
-   * Follows the host's routes and neighbours.
+   * Follows the host's interfaces, routes and neighbours.
+   * @param onBack - an uplink came back and is to be attached
    * @param onWays - packets for tunnels may go another way
-   * @param onPlan - programs must know other addresses
+   * @param onPlan - programs must know other uplinks or addresses
    */
-  follow(onWays: () => void, onPlan: () => void, onError: (error: unknown) => void): void {
+  follow(
+    onBack: (iface: Interface, wanted: PortHook) => void,
+    onWays: () => void,
+    onPlan: () => void,
+    onError: (error: unknown) => void,
+  ): void {
     const look = (): void => {
       try {
+        this.followUplinks(onBack);
         if (this.underlay.refresh()) onWays();
         const next = this.planNow();
         if (JSON.stringify(next) === JSON.stringify(this.plan)) return;
@@ -152,6 +193,8 @@ export class Tunnels implements Disposable {
   [Symbol.dispose](): void {
     clearTimeout(this.timer);
     this.sw.underlay = undefined;
+    for (const uplink of this.uplinks.values()) this.detach(uplink);
+    this.uplinks.clear();
     this.scope[Symbol.dispose]();
   }
 }

@@ -109,6 +109,27 @@ describe("runtime/tunnels", function () {
     }
   });
 
+  it("take nothing of other keys, by a megaflow that drops, and come back with their uplink", async () => {
+    await addDevice(`id 6 remote ${LOCAL}`);
+    await must(2, `ip neigh add 10.0.0.1 lladdr ${Lab.mac(1)} dev vx0`);
+    using bridge = openBridge("tc", `type=vxlan,remote_ip=${REMOTE},key=5`);
+    assert.notEqual((await lab.run(2, "ping -c 20 -i 0.02 -W 1 10.0.0.1")).code, 0);
+    await bridge.settle();
+    const { misses } = bridge.stats.upcalls;
+    assert.notEqual((await lab.run(2, "ping -c 20 -i 0.02 -W 1 10.0.0.1")).code, 0);
+    // Whatever the kernel sends of its own.
+    assert.ok(bridge.stats.upcalls.misses - misses < 10);
+    assert.equal(bridge.stats.ports.find(({ port }) => port === 5)!.rxPackets, 0);
+
+    await must("switch", "ip link del p2");
+    await must("switch", `ip link add p2 type veth peer name eth0 netns $(basename ${lab.path(2)})`);
+    await must("switch", `ip link set p2 up; ip addr add ${LOCAL}/24 dev p2`);
+    await must(2, `ip link set eth0 up; ip addr add ${REMOTE}/24 dev eth0; ip link del vx0`);
+    await addDevice(`id 5 remote ${LOCAL}`);
+    for (let i = 0; i < 20 && (await lab.run(1, "ping -c 1 -W 1 10.0.0.2")).code !== 0; i++);
+    await ping(1, "10.0.0.2");
+  });
+
   it("follow the other end's link-layer address when it changes", async () => {
     await addDevice(`id 5 remote ${LOCAL}`);
     using bridge = openBridge("tc", `type=vxlan,remote_ip=${REMOTE},key=5`);

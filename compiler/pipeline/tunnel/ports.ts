@@ -62,6 +62,9 @@ export const isTunnelled = (flow: FlowWords): boolean =>
 
 const text = (address: Uint8Array | undefined): string => (address === undefined ? "" : toHex(address));
 
+/** In place of the port of a packet that came by a tunnel and that no port takes: it is dropped. */
+export const NO_TUNNEL_PORT = 0;
+
 /** How ports are told apart: exactly by key before any key, by remote before any remote, by local address before any. */
 const WAYS = [false, true].flatMap((anyKey) =>
   [false, true].flatMap((anyRemote) =>
