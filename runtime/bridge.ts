@@ -38,7 +38,7 @@ import { Revalidator, type RevalidatorOptions, type RevalidatorStats } from "./m
 import { Specialiser, type SpecialiserStats } from "./megaflow/specialiser.js";
 import type { Ukey } from "./megaflow/ukey.js";
 import type { Verdict } from "./megaflow/verdict.js";
-import { candidateHooks, programOf } from "./ports/attach.js";
+import { programOf } from "./ports/attach.js";
 import { findInternal, removeInternal } from "./ports/internal-port.js";
 import { expectedHook, findDevice, PortManager, portSlotsFor, type Device } from "./ports/port-manager.js";
 import type { PortHook, PortSpec } from "./ports/port-spec.js";
@@ -298,7 +298,7 @@ export class Bridge implements Disposable {
       const hooks = tunnels.expect(new Map([[iface, wanted]]));
       this.cache.changeOver.tunnels = tunnels.plan;
       this.specialiser.buildNow(new Set([...this.datapath.generation.hooks, ...hooks]));
-      this.netns.run(() => attach(iface, wanted));
+      attach(iface, wanted);
     };
     tunnels.follow(onBack, onWays, onPlan, this.onError);
   }

@@ -15,7 +15,7 @@ import {
   type TunnelKey,
   type TunnelPlan,
 } from "#compiler";
-import { followRoutes, IpSender, type Interface, type Program, type Rtnl, type Sys } from "libbpf-ts";
+import { followRoutes, IpSender, Netns, type Interface, type Program, type Rtnl, type Sys } from "libbpf-ts";
 import type { Log } from "../log.js";
 import { attachPort, candidateHooks, programOf, type PortAttachment } from "./attach.js";
 import type { AttachedHook, PortHook, PortSpec } from "./port-spec.js";
@@ -58,6 +58,8 @@ export class Tunnels implements Disposable {
   readonly underlay: KernelUnderlay;
   private readonly uplinks = new Map<number, Uplink>();
   private readonly scope: Scope;
+  /** Interfaces are attached to by number, which means one in the calling thread's namespace. */
+  private readonly netns: Netns;
   private timer: NodeJS.Timeout | undefined;
   private addresses: readonly Uint8Array[] = [];
 
@@ -73,6 +75,7 @@ export class Tunnels implements Disposable {
   ) {
     using scope = new Scope();
     this.sender = scope.use(IpSender.open(sys));
+    this.netns = scope.use(Netns.current(sys));
     this.underlay = scope.use(new KernelUnderlay(sys, rtnl));
     this.scope = scope.move();
     sw.underlay = this.underlay;
@@ -144,7 +147,7 @@ export class Tunnels implements Disposable {
       const iface = this.rtnl.find(name);
       if (iface === undefined) continue;
       this.missing.delete(name);
-      onBack(iface, wanted);
+      this.netns.run(() => onBack(iface, wanted));
     }
   }
 
