@@ -30,6 +30,7 @@ import { analyse, DirectRefusal, strictRefusal, type Analysis } from "./analyse.
 import { emitCommit, needsOf, type Found } from "./commit.js";
 import { element, fieldOf, guess, hiddenZero, newCell, type Direct } from "./emit.js";
 import { MAX_STAGES, Pipeline } from "./pipeline.js";
+import { liveRecords, type LiveRecords } from "./records.js";
 import { emitActionSet } from "./send.js";
 import { TAG_MEMBERS } from "./state.js";
 import { tablesOf, type Tables } from "./tables.js";
@@ -70,6 +71,8 @@ export interface DirectProgram {
   /** The main program before instructions are selected. */
   readonly ir: Program;
   readonly object: ObjectSpec;
+  /** By table: what of its rules can change while the program runs. */
+  readonly records: ReadonlyMap<number, LiveRecords>;
 }
 
 const identity = (n: number): number => n;
@@ -189,6 +192,7 @@ const buildProgram = (
     cells: { slots: [], n: 0 },
     passed: isWhole ? undefined : [],
     meter: undefined,
+    isLive: behind === "megaflows",
     written,
     maps: [],
     finish: b.block("finish"),
@@ -402,6 +406,7 @@ const compileAnalysed = (analysis: Analysis, hook: Hook, options: Required<Direc
       return {
         analysis,
         ir,
+        records: new Map([...pipeline.records].map(([id, records]) => [id, liveRecords(records)])),
         object: { license: "GPL", maps: maps(analysis, tables, hook, behind, portSlots), programs },
       };
     }

@@ -26,6 +26,8 @@ export interface Direct extends Emit {
   readonly dirty: VReg;
   /** Output of the action set: 0 = none, {@link TO_IN_PORT}. */
   readonly actionSet: VReg | undefined;
+  /** Whether rules can change while the program runs. */
+  readonly isLive: boolean;
   /** At TC: further interfaces, and how many. */
   readonly more: { readonly slot: Slot; readonly n: VReg } | undefined;
   /** The tags that the packet came with, when they can change. */

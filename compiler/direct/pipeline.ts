@@ -128,6 +128,11 @@ export class Pipeline {
     }
   }
 
+  /** Records of the tables that have some. */
+  get records(): ReadonlyMap<number, Records> {
+    return this.#records;
+  }
+
   /** Table that code with this origin was emitted for. */
   tableOf(origin: Origin): number | undefined {
     return this.#tableOf.get(origin);

@@ -13,7 +13,7 @@ export type RuleEvent =
   | { readonly kind: "removed"; readonly rule: Rule; readonly reason: RemovalReason };
 
 /** What changes in a switch. */
-export type SwitchChange = RuleEvent | "ports" | "groups" | "meters" | "controllers";
+export type SwitchChange = RuleEvent | "transaction" | "ports" | "groups" | "meters" | "controllers";
 
 /** Tells one listener of rules, of what happens in a transaction at its end; and before it one of all that changes. */
 export class RuleEvents {
@@ -52,6 +52,8 @@ export class RuleEvents {
   release(): void {
     const held = this.#held ?? [];
     this.#held = undefined;
+    // What happens at once must not be seen one by one.
+    if (held.length > 1) this.changed("transaction");
     for (const event of held) this.tell(event);
   }
 

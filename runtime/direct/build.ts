@@ -13,6 +13,7 @@ import {
   type DirectReport,
   type Hook,
   type Ledger,
+  type LiveRecords,
   type Tables,
 } from "#compiler";
 import { BpfMap, loadObject, type Sys } from "libbpf-ts";
@@ -35,6 +36,7 @@ export interface BuiltDirect {
   /** Maps of its own. */
   readonly maps: readonly { readonly name: string; readonly fd: number }[];
   readonly ledger: Ledger;
+  readonly records: ReadonlyMap<number, LiveRecords>;
   readonly report: DirectReport;
 }
 
@@ -58,6 +60,7 @@ const buildHook = (sys: Sys, job: DirectJob, hook: Hook, scope: Scope): BuiltDir
     program: object.program(directProgramOf(hook)).fdNumber,
     maps: [...object.maps].flatMap(([name, map]) => (shared.has(name) ? [] : [{ name, fd: map.fdNumber }])),
     ledger: ledgerOf(made.analysis),
+    records: made.records,
     report: directReport(hook, made, made.object),
   };
 };

@@ -4,11 +4,24 @@
 //
 //   off ──build──► on ──change──► off
 //
+// A change that only gives a rule other arguments of the same actions is one store into the running programs' records
+// (compiler/direct/records.ts); one of a table that they bring no packet to is none of theirs.
+//
 // Counters are credited before anything is taken off, and of programs that were replaced once more when no packet can be in
 // them any more.
 
 import { OffloadError, Scope, type ExitCode } from "ebpf-assembler";
-import { MAPS, plainTables, tablesOf, type DirectReport, type Switch, type SwitchChange } from "#compiler";
+import {
+  lower,
+  MAPS,
+  plainTables,
+  type Rule,
+  type RuleEvent,
+  tablesOf,
+  type DirectReport,
+  type Switch,
+  type SwitchChange,
+} from "#compiler";
 import { monotonicMs } from "../clock.js";
 import { GRACE_MS, type Datapath } from "../datapath/datapath.js";
 import type { PortTable } from "../ports/port-table.js";
@@ -45,6 +58,8 @@ export interface DirectStats {
   /** Whether packets are handled by the tables themselves now. */
   readonly isOn: boolean;
   readonly builds: number;
+  /** Changes of rules that the programs took as they ran. */
+  readonly inPlace: number;
   /** Times that a change sent all packets to the megaflows. */
   readonly interruptions: number;
   /** From the tables to running programs, of the last build. */
@@ -95,6 +110,9 @@ export class DirectFront<Owner> implements Disposable {
   private notBeforeMs = 0;
   private refused: string | undefined;
   private builtFor: string;
+  /** Of rules that were changed in place: that of those that they were made of. */
+  private places = new WeakMap<Rule, number>();
+  private nInPlace = 0;
   private nBuilds = 0;
   private nInterruptions = 0;
   private nPackets = 0;
@@ -113,8 +131,16 @@ export class DirectFront<Owner> implements Disposable {
   }
 
   get stats(): DirectStats {
-    const { isOn, nBuilds, nInterruptions, lastBuildMs, nPackets, refused } = this;
-    return { isOn, builds: nBuilds, interruptions: nInterruptions, lastBuildMs, packets: nPackets, refused };
+    const { isOn, nBuilds, nInPlace, nInterruptions, lastBuildMs, nPackets, refused } = this;
+    return {
+      isOn,
+      builds: nBuilds,
+      inPlace: nInPlace,
+      interruptions: nInterruptions,
+      lastBuildMs,
+      packets: nPackets,
+      refused,
+    };
   }
 
   /** What the programs that run were made of, and what falls to the megaflows. */
@@ -140,8 +166,29 @@ export class DirectFront<Owner> implements Disposable {
       if (missesToController === this.missesToController && !isStandalone && this.sw.size > 0) return;
       this.missesToController = missesToController;
     } else if (typeof change === "object" && this.isBeside(change.rule.table)) return;
+    else if (typeof change === "object" && change.kind === "modified" && this.isChanged(change)) return;
     this.changed();
   };
+
+  /** Gives a rule its new actions in the programs that run. @returns false when others are needed */
+  private isChanged({ rule, old }: Extract<RuleEvent, { readonly kind: "modified" }>): boolean {
+    // What packets have counted so far is not told from what they count then: both must be the rule's.
+    if (!this.isOn || old.successor?.keepCounts !== true) return false;
+    const { table } = rule;
+    const [{ tables }] = this.programs as readonly [DirectProgram];
+    const index = this.places.get(old) ?? tables.rules.get(table)?.indexOf(old) ?? -1;
+    if (index < 0) return false;
+    const meters = this.datapath.shared.has(MAPS.meters) ? tables.meters : new Map<number, number>();
+    const lowered = lower({ ...tables, meters }, table, rule.match, rule.actions);
+    const changes = this.programs.map((program) =>
+      program.changing(table, index, lowered, (port) => this.portTable.ifindexOf(port)),
+    );
+    if (changes.some((change) => change === undefined)) return false;
+    for (const change of changes) change?.();
+    this.places.set(rule, index);
+    this.nInPlace++;
+    return true;
+  }
 
   /** Whether the programs that run bring no packet to a table. The first rule of a switch changes all of it. */
   private isBeside(table: number): boolean {
@@ -225,6 +272,7 @@ export class DirectFront<Owner> implements Disposable {
     this.programs = "refused" in result ? [] : take(this.datapath, result, tables);
     for (const hook of this.datapath.generation.hooks)
       this.datapath.setFront(hook, this.programs.find((one) => one.hook === hook)?.program);
+    this.places = new WeakMap();
     this.retire(old);
     this.isOn = this.programs.length > 0;
     Atomics.store(this.datapath.direct, 0, this.isOn ? 1 : 0);

@@ -2,12 +2,15 @@
 
 import { Scope } from "ebpf-assembler";
 import {
+  changeInPlace,
   CountReader,
   creditCounts,
-  PORT_STATS,
-  STATS,
   type DirectReport,
   type Hook,
+  type LiveRecords,
+  type Lowered,
+  PORT_STATS,
+  STATS,
   type SwitchTables,
 } from "#compiler";
 import { BpfMap, Program, type Sys } from "libbpf-ts";
@@ -21,6 +24,7 @@ export class DirectProgram implements Disposable {
   readonly program: Program;
   private readonly scope: Scope;
   private readonly ledger: BuiltDirect["ledger"];
+  private readonly records: ReadonlyMap<number, { readonly live: LiveRecords; readonly memory: ArrayBuffer }>;
   private readonly counts: CountReader;
   private readonly ports: BigUint64Array;
   private readonly seenPorts: BigUint64Array;
@@ -31,7 +35,7 @@ export class DirectProgram implements Disposable {
    */
   constructor(
     sys: Sys,
-    { hook, program, maps, ledger, report }: BuiltDirect,
+    { hook, program, maps, ledger, records, report }: BuiltDirect,
     readonly tables: SwitchTables,
   ) {
     using scope = new Scope();
@@ -42,6 +46,9 @@ export class DirectProgram implements Disposable {
     this.hook = hook;
     this.report = report;
     this.ledger = ledger;
+    this.records = new Map(
+      [...records].map(([id, live]) => [id, { live, memory: byName.get(live.map)!.memory }] as const),
+    );
     this.counts = new CountReader(ledger, byName.get(STATS.map)!.memory);
     this.ports = new BigUint64Array(byName.get(PORT_STATS.map)!.memory);
     this.seenPorts = this.ports.slice();
@@ -51,6 +58,26 @@ export class DirectProgram implements Disposable {
   /** Whether it brings packets to a table. */
   comesTo(table: number): boolean {
     return this.ledger.tables.has(table);
+  }
+
+  /**
+   * How to give a rule other actions while packets come.
+   * @param index - place of the rule in its table, in {@link tables}
+   * @returns what does it; undefined when another program is needed
+   */
+  changing(
+    table: number,
+    index: number,
+    { ops, groups }: Lowered,
+    ifindexOf: (port: number) => number,
+  ): (() => void) | undefined {
+    const records = this.records.get(table);
+    const rules = this.ledger.tables.get(table)?.rules ?? [];
+    const rank = rules.findIndex((rule) => rule.index === index);
+    // A rule that no packet matches.
+    if (rank < 0) return () => undefined;
+    if (records === undefined || JSON.stringify(rules[rank]!.groups) !== JSON.stringify(groups)) return undefined;
+    return changeInPlace(records.live, records.memory, rank, ops, ifindexOf);
   }
 
   /**

@@ -2,7 +2,16 @@
 
 import assert from "node:assert/strict";
 import type { PacketReceiver, PacketSender } from "libbpf-ts";
-import { flowMods, groupMods, meterMods, parseFlowMods, parseFlows, parseGroupMods, parseMeterMods } from "#compiler";
+import {
+  flowMods,
+  formatMatch,
+  groupMods,
+  meterMods,
+  parseFlowMods,
+  parseFlows,
+  parseGroupMods,
+  parseMeterMods,
+} from "#compiler";
 import { NotDirectError, type Bridge } from "#runtime";
 import { eventually, frame, Lab } from "./lab.js";
 
@@ -158,6 +167,32 @@ describe("runtime/direct", function () {
         }
         assert.deepEqual((await direct.counts(1n))[0], 160);
         assert.ok(await direct.isOn());
+      });
+
+      it("takes other arguments of a rule while it runs: in force at once, and no packet takes another way", async () => {
+        assert.ok(await direct.isOn());
+        const { bridge } = direct;
+        const before = bridge.stats.direct;
+        for (const port of [3, 2, 3]) {
+          bridge.change(
+            flowMods(
+              parseFlowMods(`modify_strict priority=5,dl_dst=02:00:00:00:01:04,actions=output:${port}`, {
+                file: "test",
+              }),
+            ),
+          );
+          for (let i = 0; i < 10; i++) direct.send("02:00:00:00:01:04");
+          const want = [0, 0, 0];
+          want[port - 1] = 10;
+          assert.deepEqual(await direct.arrived(10), want);
+        }
+        await bridge.settle();
+        const after = bridge.stats.direct;
+        assert.equal(after?.interruptions, before?.interruptions);
+        assert.equal((after?.inPlace ?? 0) - (before?.inPlace ?? 0), 3);
+        assert.equal((after?.packets ?? 0) - (before?.packets ?? 0), 30);
+        const rule = [...bridge.sw.rules()].find(({ match }) => formatMatch(match).includes("02:00:00:00:01:04"));
+        assert.deepEqual([rule?.packets, rule?.bytes], [30, 30 * 64]);
       });
 
       it("has a change of groups in force for the next packet", async () => {
