@@ -240,11 +240,12 @@ export const analyse = (
   const tables = new Map<number, DirectTable>();
   const all: DirectRule[] = [];
   for (const [id, rules] of special) {
-    const wants = rules.map(({ rule, mask }) =>
-      wantOf({ value: rule.match.value, mask }, ifindexOf(getBits(rule.match.value, FLOW.in_port.at, 32))),
-    );
+    const wants = rules.map(({ rule, mask }) => {
+      const { value } = rule.match;
+      return wantOf({ value, mask }, ifindexOf(getBits(value, FLOW.in_port.at, 32)));
+    });
     tables.set(id, { id, rules, wants, parts: cut(layout, wants), firstRule: all.length });
-    all.push(...rules);
+    for (const rule of rules) all.push(rule);
   }
   return {
     layout,

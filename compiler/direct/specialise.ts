@@ -51,16 +51,17 @@ const forget = ({ value, mask }: Known, member: Member): void => {
   });
 };
 
-const learn = ({ value, mask }: Known, more: Known): void => {
+/** A match's value is made when it is asked for: so it is, once. */
+const learn = ({ value, mask }: Known, { value: newValue, mask: newMask }: Known): void => {
   for (let word = 0; word < FLOW_WORDS; word++) {
-    value[word] = (value[word]! & ~more.mask[word]!) | (more.value[word]! & more.mask[word]!);
-    mask[word]! |= more.mask[word]!;
+    value[word] = (value[word]! & ~newMask[word]!) | (newValue[word]! & newMask[word]!);
+    mask[word]! |= newMask[word]!;
   }
 };
 
-const contradicts = (known: Known, match: Known): boolean => {
+const contradicts = (known: Known, { value, mask }: Known): boolean => {
   for (let word = 0; word < FLOW_WORDS; word++)
-    if (((known.value[word]! ^ match.value[word]!) & known.mask[word]! & match.mask[word]!) !== 0) return true;
+    if (((known.value[word]! ^ value[word]!) & known.mask[word]! & mask[word]!) !== 0) return true;
   return false;
 };
 

@@ -52,8 +52,9 @@ class Tries implements TrieAnswers {
 export const covers = (outer: Match, inner: Match): boolean => {
   if (inner instanceof KeptMatch) return inner.isCoveredBy(outer);
   const { value, mask } = inner;
+  const outerValue = outer.value;
   return outer.mask.every(
-    (bits, word) => (bits & ~mask[word]!) === 0 && ((outer.value[word]! ^ value[word]!) & bits) === 0,
+    (bits, word) => (bits & ~mask[word]!) === 0 && ((outerValue[word]! ^ value[word]!) & bits) === 0,
   );
 };
 

@@ -54,13 +54,14 @@ export class KeptMatch implements Match {
   /** Whether `outer` matches all that this does. */
   isCoveredBy(outer: Match): boolean {
     const { at, masks } = this.shape;
+    const { value, mask } = outer;
     let i = 0;
     for (let word = 0; word < FLOW_WORDS; word++) {
       const isKept = i < at.length && at[i] === word;
-      const demanded = outer.mask[word]!;
+      const demanded = mask[word]!;
       if (demanded !== 0) {
         if (!isKept || (demanded & ~masks[i]!) !== 0) return false;
-        if (((outer.value[word]! ^ this.words[this.first + i]!) & demanded) !== 0) return false;
+        if (((value[word]! ^ this.words[this.first + i]!) & demanded) !== 0) return false;
       }
       if (isKept) i++;
     }

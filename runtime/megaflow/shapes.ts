@@ -158,11 +158,9 @@ export class Shapes {
 
   /** Takes shapes off the list of wishes. @returns megaflows that waited for them */
   satisfy(texts: Iterable<string>): Ukey[] {
-    const waiting: Ukey[] = [];
-    for (const text of texts) {
-      waiting.push(...(this.wanted.get(text)?.ukeys ?? []));
-      this.wanted.delete(text);
-    }
+    const all = [...texts];
+    const waiting = all.flatMap((text) => [...(this.wanted.get(text)?.ukeys ?? [])]);
+    for (const text of all) this.wanted.delete(text);
     return waiting;
   }
 

@@ -82,7 +82,7 @@ export class HashMap extends StoredMap {
 
   override endRun(): void {
     if (this.resting.length === 0) return;
-    this.free.push(...this.resting);
+    for (const slot of this.resting) this.free.push(slot);
     this.resting = [];
   }
 

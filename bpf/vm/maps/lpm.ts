@@ -81,7 +81,7 @@ export class LpmMap extends StoredMap {
   }
 
   override endRun(): void {
-    this.free.push(...this.resting);
+    for (const slot of this.resting) this.free.push(slot);
     this.resting = [];
   }
 
