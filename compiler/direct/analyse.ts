@@ -178,6 +178,7 @@ export const analyse = (
   // Packets come by it that no hook sees, and what goes out by it goes out by another.
   const tunnel = [...from.ports.values()].find((port) => port.tunnel !== undefined);
   if (tunnel !== undefined) throw new DirectRefusal(0, `port ${tunnel.number} is a tunnel`);
+  if (from.fragMode !== "normal") throw new DirectRefusal(0, `fragments are handled by ${from.fragMode}`);
   const atFirst = without.get(0);
   if (atFirst !== undefined) throw new DirectRefusal(0, atFirst);
   const byTable = new Map<number, readonly DirectRule[]>();

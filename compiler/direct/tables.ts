@@ -26,6 +26,8 @@ export interface Tables {
   readonly meters: ReadonlyMap<number, number>;
   /** Whether a controller gets the packets that no rule matches. */
   readonly missesToController: boolean;
+  /** What becomes of IP fragments. */
+  readonly fragMode: Switch["fragMode"];
 }
 
 /** Rules of a table in the order of {@link Tables.rules}. */
@@ -54,6 +56,7 @@ export const tablesOf = (sw: Switch): SwitchTables => {
       ),
     ),
     missesToController: sw.missesToController,
+    fragMode: sw.fragMode,
   };
 };
 
@@ -61,7 +64,7 @@ const tunMetadataOf = ({ tunMetadata }: Match): Pick<Match, "tunMetadata"> =>
   tunMetadata === undefined ? {} : { tunMetadata };
 
 /** A copy without what changes and without what no program depends on, to be sent to another thread. */
-export const plainTables = ({ rules, ports, groups, meters, missesToController }: SwitchTables): Tables => ({
+export const plainTables = ({ rules, ports, groups, meters, missesToController, fragMode }: SwitchTables): Tables => ({
   rules: new Map(
     [...rules].map(([id, list]) => [
       id,
@@ -99,4 +102,5 @@ export const plainTables = ({ rules, ports, groups, meters, missesToController }
   ),
   meters,
   missesToController,
+  fragMode,
 });

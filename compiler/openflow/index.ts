@@ -70,6 +70,7 @@ export * from "./wire/messages.js";
 export * from "./wire/meter-message.js";
 export * from "./wire/oxs.js";
 export * from "./wire/packet-message.js";
+export * from "./wire/tlv-message.js";
 export * from "./wire/port-message.js";
 export * from "./wire/port-number.js";
 export * from "./wire/switch-message.js";

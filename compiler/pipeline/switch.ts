@@ -3,6 +3,7 @@
 // after which a translation may come out otherwise.
 
 import { newFlow } from "../openflow/flow.js";
+import type { FragMode } from "../openflow/wire/switch-message.js";
 import { PORT, type Action, type Flow, type Group, type Match, type Meter } from "../openflow/types.js";
 import { isSameFlow, isSameRule, LearnedCookies, type LearnedFlow } from "./learned-flows.js";
 import { groupEntry, GroupModError, type GroupEntry } from "./group-table.js";
@@ -73,11 +74,14 @@ export class Switch {
   readonly #journal = new RuleJournal();
   readonly #learnedCookies = new LearnedCookies();
   readonly #standalone = ruleOf(STANDALONE_FLOW, 0, true);
+  /** What drops fragments that are to be dropped. */
+  readonly dropRule = ruleOf({ ...STANDALONE_FLOW, actions: [] }, 0, true);
   readonly #events = new RuleEvents();
   #changes = 0;
   #rules = 0;
   #hasController = false;
   #missesToController = false;
+  #fragMode: Exclude<FragMode, "reassemble"> = "normal";
 
   constructor(options: SwitchOptions = {}) {
     this.name = options.name ?? "br0";
@@ -465,6 +469,17 @@ export class Switch {
     if (wanted === this.#missesToController) return;
     this.#missesToController = wanted;
     this.#changed("controllers");
+  }
+
+  /** What becomes of IP fragments. */
+  get fragMode(): Exclude<FragMode, "reassemble"> {
+    return this.#fragMode;
+  }
+
+  setFragMode(mode: Exclude<FragMode, "reassemble">): void {
+    if (mode === this.#fragMode) return;
+    this.#fragMode = mode;
+    this.#changes++;
   }
 
   setController(connected: boolean): void {

@@ -32,6 +32,7 @@ import { describePort, PORT_HANDLERS } from "./handlers/ports.js";
 import { SWITCH_HANDLERS } from "./handlers/switch.js";
 import { tellPacket, tellPort, tellRemoved } from "./news.js";
 import type { Source } from "./flow-monitors.js";
+import { TlvMap } from "./tlv-map.js";
 import { OfConn, type OfConnKind } from "./ofconn.js";
 import type { Handler } from "./request.js";
 
@@ -78,7 +79,7 @@ export class Ofproto implements Disposable {
   readonly uuid: Uint8Array = Buffer.from(randomUUID().replaceAll("-", ""), "hex");
   /** The newest election of a primary that a controller named. */
   generation: bigint | undefined;
-  fragMode: FragMode = "normal";
+  readonly tlvMap = new TlvMap();
   private readonly log: Log;
   private readonly conns = new Map<Connection, OfConn>();
   private readonly tables = new Map<number, TableConfig>();
@@ -222,9 +223,12 @@ export class Ofproto implements Disposable {
   // Configuration
 
   setFragMode(mode: FragMode): void {
-    // Packets are matched as fragments with `normal` alone.
-    if (mode !== "normal") this.log.warn({ mode }, "this way to handle fragments is not carried out");
-    else this.fragMode = mode;
+    const { sw } = this.bridge;
+    if (mode === "reassemble") this.log.warn({ mode }, "this way to handle fragments is not carried out");
+    else if (sw.fragMode !== mode) {
+      sw.setFragMode(mode);
+      this.bridge.tablesChanged();
+    }
   }
 
   tableConfig(table: number): TableConfig {

@@ -8,10 +8,13 @@ import { MAX_DEPTH, MAX_RESUBMITS, MAX_STACK, type Context } from "./context.js"
 
 /**
  * The rule of `table` for the packet as it is now, as if it had come in by `inPort`; nothing on a miss, which drops.
- * For a fragment, also a first one, the ports count as 0 (frags normal).
+ * What becomes of fragments is for {@link Switch.fragMode} to say: the ports count as 0, also those of a first one (`normal`), they
+ * are dropped, or matched as they are (`nx-match`).
  */
 export const lookUp = (ctx: Context, table: number, inPort: number): Rule | undefined => {
   const { flow, sw } = ctx;
+  // That a packet is no fragment matters then, whatever is looked up.
+  if (sw.fragMode === "drop" && ctx.isIp && (ctx.look("nw_frag") & NW_FRAG.ANY) !== 0) return sw.dropRule;
   const standalone = sw.standaloneRule;
   if (standalone !== undefined && table === 0) return standalone;
   const rules = sw.tableIfAny(table)?.rules;
@@ -19,7 +22,7 @@ export const lookUp = (ctx: Context, table: number, inPort: number): Rule | unde
   const savedPort = flow[IN_PORT_WORD]!;
   flow[IN_PORT_WORD] = inPort;
   let rule: Rule | undefined;
-  if ((get(flow, "nw_frag") & NW_FRAG.ANY) === 0) {
+  if ((get(flow, "nw_frag") & NW_FRAG.ANY) === 0 || sw.fragMode === "nx-match") {
     rule = rules.lookup(flow, ctx.mask);
   } else {
     const source = get(flow, "tp_src");

@@ -3,6 +3,7 @@
 import {
   decodeConfig,
   decodeTableMod,
+  decodeTlvMod,
   encodeTableDesc,
   encodeTableFeatures,
   encodeTableStats,
@@ -11,6 +12,7 @@ import {
   putConfig,
   putDescription,
   putFeatures,
+  putTlvReply,
   type Capability,
   type MessageName,
 } from "#compiler";
@@ -44,7 +46,7 @@ const features: Handler = ({ ofproto, conn, message }) =>
 const getConfig: Handler = ({ ofproto, conn, message }) =>
   conn.reply("OFPT_GET_CONFIG_REPLY", message.header.xid, (writer) => {
     const { invalidTtlToController, missSendLen } = conn;
-    putConfig(writer, { frag: ofproto.fragMode, invalidTtlToController, missSendLen }, conn.minor);
+    putConfig(writer, { frag: ofproto.bridge.sw.fragMode, invalidTtlToController, missSendLen }, conn.minor);
   });
 
 const setConfig: Handler = ({ ofproto, conn, message }) => {
@@ -107,6 +109,20 @@ const tableDesc: Handler = ({ ofproto, conn, message }) => {
   reply.end();
 };
 
+const tlvMod: Handler = ({ ofproto, conn, message }) => {
+  conn.requireChanges();
+  ofproto.tlvMap.change(decodeTlvMod(message));
+};
+
+/** There are no connections yet that could be forgotten. */
+const flushZone: Handler = ({ message: { body } }) => {
+  if (body.subarray(0, 6).some((byte) => byte !== 0))
+    throw new OpenFlowError("NXBRC_MUST_BE_ZERO", "Cannot flush a zone: want zeros before its number");
+};
+
+const tlvRequest: Handler = ({ ofproto, conn, message }) =>
+  conn.reply("NXT_TLV_TABLE_REPLY", message.header.xid, (writer) => putTlvReply(writer, ofproto.tlvMap.mappings));
+
 /** All that was asked for before is in force for the next packet. */
 const barrier: Handler = async ({ ofproto, conn, message }) => {
   await ofproto.inForce();
@@ -122,5 +138,8 @@ export const SWITCH_HANDLERS: Readonly<Partial<Record<MessageName, Handler>>> = 
   "OFPST_TABLE_DESC request": tableDesc,
   "OFPST_TABLE_FEATURES request": tableFeatures,
   OFPT_TABLE_MOD: tableMod,
+  NXT_CT_FLUSH_ZONE: flushZone,
+  NXT_TLV_TABLE_MOD: tlvMod,
+  NXT_TLV_TABLE_REQUEST: tlvRequest,
   OFPT_BARRIER_REQUEST: barrier,
 };

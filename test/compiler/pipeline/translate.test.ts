@@ -74,6 +74,32 @@ const udp = {
 };
 
 describe("translate()", () => {
+  it("handles fragments by the mode of the switch, and knows of others that they are none", () => {
+    const tcp = { eth_type: 0x800n, nw_proto: 6n } as const;
+    const to = (port: number): Action => ({ kind: "output", port, maxLen: 0 });
+    const sw = switchOf([
+      flow({ ...tcp, tcp_dst: 80n }, [to(2)]),
+      flow({ eth_type: 0x800n }, [to(3)], { priority: 1 }),
+    ]);
+    const of = (frag: bigint): FlowWords =>
+      packet({ in_port: 1n, dl_type: 0x800n, nw_proto: 6n, nw_frag: frag, tp_dst: frag === 3n ? 0n : 80n });
+    const [whole, first, later] = [of(0n), of(1n), of(3n)];
+    for (const [mode, ...ports] of [
+      ["normal", [2], [3], [3]],
+      ["nx-match", [2], [2], [3]],
+      ["drop", [2], [], []],
+    ] as const) {
+      sw.setFragMode(mode);
+      const sent = [whole, first, later].map((each) =>
+        translate(sw, each).actions.map((action) => (action.kind === "output" ? action.port : action.kind)),
+      );
+      assert.deepEqual(sent, ports, mode);
+      assert.equal(get(translate(sw, whole).mask, "nw_frag"), 3, mode);
+    }
+    sw.setFragMode("drop");
+    assert.ok(translate(sw, packet({ in_port: 1n, dl_type: 0x800n })).looksAtFrag);
+  });
+
   it("drops on a miss, having looked at port, type and fragment only", () => {
     const { actions, mask, rules } = translate(switchOf([]), packet(udp));
     assert.deepEqual(actions, []);
