@@ -521,6 +521,7 @@ export class Bridge implements Disposable {
     const { plan } = this.datapath.generation;
     const { lastBuildMs } = this.specialiser.stats;
     this.front?.datapathChanged();
+    this.options.keeper?.programChanged();
     if (error === undefined)
       this.log.debug(
         { subtables: plan.subtables.length, shapes: plan.shapes.length, keyBytes: plan.key.size, ms: lastBuildMs },

@@ -51,7 +51,9 @@ const isSame = (a: DpAction, b: DpAction): boolean => {
         a.table === b.table &&
         a.cookie === b.cookie &&
         a.continuation === b.continuation &&
-        (a.frozen === undefined ? b.frozen === undefined : b.frozen !== undefined && isSameFrozen(a.frozen, b.frozen)) &&
+        (a.frozen === undefined
+          ? b.frozen === undefined
+          : b.frozen !== undefined && isSameFrozen(a.frozen, b.frozen)) &&
         a.metadata.every((word, i) => word === b.metadata[i]) &&
         equalBytes(a.userdata ?? NOTHING, b.userdata ?? NOTHING)
       );

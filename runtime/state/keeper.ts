@@ -21,6 +21,8 @@ import { StateFile } from "./state-file.js";
 
 /** Counters are saved no more often. */
 const COUNTERS_MS = 1000;
+/** After a change of program, they are saved earlier. */
+const CHANGED_MS = 200;
 /** Nor more often than so many times as long as it takes. */
 const SHARE = 20;
 /** Tables are saved so long after they changed: changes come in bursts. */
@@ -47,6 +49,7 @@ export class StateKeeper implements Disposable {
   private savedVersion = -1;
   private notBeforeMs = 0;
   private countersDueMs = 0;
+  private countersSavedMs = 0;
   private isSaving = false;
 
   /**
@@ -153,6 +156,11 @@ export class StateKeeper implements Disposable {
     if (bridge.sw.tablesVersion !== this.savedVersion) this.tablesChanged();
   }
 
+  /** Entries in the kernel are others now: counters are worth saving after the next round. */
+  programChanged(): void {
+    this.countersDueMs = Math.min(this.countersDueMs, this.countersSavedMs + CHANGED_MS);
+  }
+
   /** To be called after a round of reading counters; no counter may be read and credited before it is done. */
   async afterRound(): Promise<void> {
     const { bridge } = this;
@@ -163,7 +171,8 @@ export class StateKeeper implements Disposable {
     try {
       const counters = await slices.run(this.countersOf(bridge));
       const written = this.counters.write(counters);
-      this.countersDueMs = monotonicMs() + Math.max(COUNTERS_MS, SHARE * slices.busyMs);
+      this.countersSavedMs = monotonicMs();
+      this.countersDueMs = this.countersSavedMs + Math.max(COUNTERS_MS, SHARE * slices.busyMs);
       written.catch(this.onError);
     } catch (error) {
       this.onError(error);

@@ -117,7 +117,8 @@ export const resumeCounters = (
     Object.assign(entry, { packets, bytes });
     entry.buckets.forEach((bucket, i) => Object.assign(bucket, buckets[i]));
   }
-  const memory = meters ?? saved.meterMemory;
+  // A copy begins at a multiple of 8 bytes; what was read from a file may not.
+  const memory = meters ?? saved.meterMemory.slice();
   for (const [id, slot] of saved.meters) {
     const entry = sw.meters.get(id);
     if (entry !== undefined && memory.length > 0) sw.meters.resume(entry, memory, slot);

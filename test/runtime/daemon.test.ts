@@ -173,7 +173,11 @@ describe("runtime/daemon", function () {
     const drop = "-net_admin,-sys_admin,-bpf,-perfmon";
     const cases: readonly (readonly [args: string, code: number, line: RegExp])[] = [
       ["--port nope", 1, /^ofxdpd: No network interface named "nope" in this network namespace\n$/],
-      ["--port p1:fast", 1, /^ofxdpd: Bad hook "fast" in "p1:fast": want one of auto, native, generic, tc, peer, internal\n$/],
+      [
+        "--port p1:fast",
+        1,
+        /^ofxdpd: Bad hook "fast" in "p1:fast": want one of auto, native, generic, tc, peer, internal\n$/,
+      ],
       ["--port 1=p1 --port 1=p2", 1, /^ofxdpd: Bad option --port: number 1 is given twice\n$/],
       ["--bridge a/b", 1, /^ofxdpd: Bad option --bridge: want /],
       [`--flows ${join(dir, "wrong.txt")}`, 1, /wrong\.txt:1:11: [^\n]+\n$/],
