@@ -1,13 +1,20 @@
 // Emits programs of a plan within what a kernel takes: one that is too large for stack, jumps or verifier is refused here, with
 // the flow that most of it is for, rather than by the kernel with a number.
 
-import { AssembleError, CompileError, type ExitCode, type Origin, type ProgramSpec } from "ebpf-assembler";
+import {
+  AssembleError,
+  CompileError,
+  type Diagnostic,
+  type ExitCode,
+  type Origin,
+  type ProgramSpec,
+} from "ebpf-assembler";
 import { costOf, VERIFIER_LIMITS, type VerifierCost } from "../emit/bpf/cost.js";
 import { emitProgram } from "../emit/bpf/emit.js";
 import { FrameError } from "../emit/bpf/frame.js";
 import { estimate } from "../ir/estimate.js";
 import type { Program } from "../ir/types.js";
-import { runPasses } from "../passes/index.js";
+import { runPasses, STACK_PASSES } from "../passes/index.js";
 import type { Target } from "../targets/index.js";
 import type { DatapathPlan } from "./plan.js";
 
@@ -18,15 +25,18 @@ export class LimitError extends CompileError {
   }
 }
 
+/** One whose stack does not suffice. */
+class StackLimitError extends LimitError {}
+
+const diagnosed = (problem: string, from: Origin | undefined, fits: string): Diagnostic => ({
+  file: from?.file ?? "flows",
+  line: from?.line ?? 1,
+  column: 1,
+  message: `${problem}${from === undefined ? "" : `, most of it for ${from.text}`}; what fits: ${fits}`,
+});
+
 const limitError = (problem: string, from: Origin | undefined, fits: string): LimitError =>
-  new LimitError([
-    {
-      file: from?.file ?? "flows",
-      line: from?.line ?? 1,
-      column: 1,
-      message: `${problem}${from === undefined ? "" : `, most of it for ${from.text}`}; what fits: ${fits}`,
-    },
-  ]);
+  new LimitError([diagnosed(problem, from, fits)]);
 
 /** What takes most of the stack: the longest list of arguments or, if keys are longer, the mask with the longest. */
 const mostStack = ({ key, shapes, subtables }: DatapathPlan): Origin | undefined => {
@@ -50,10 +60,12 @@ const mostCode = ({ code, lines }: ProgramSpec): Origin | undefined => {
   return [...slots.values()].sort((a, b) => b.n - a.n)[0]?.origin;
 };
 
+const STACK_FITS = "matches on fewer fields, shorter action lists";
+
 /** Limits on what {@link costOf} counts, and what keeps a program below them. */
 const LIMITS = [
   { of: "instructions", unit: "instructions", fits: "fewer masks and action lists" },
-  { of: "stackBytes", unit: "bytes of stack", fits: "matches on fewer fields, shorter action lists" },
+  { of: "stackBytes", unit: "bytes of stack", fits: STACK_FITS },
   { of: "pendingJumps", unit: "jumps kept by the verifier", fits: "fewer masks and action lists" },
 ] as const satisfies readonly { of: keyof typeof VERIFIER_LIMITS & keyof VerifierCost; unit: string; fits: string }[];
 
@@ -69,7 +81,8 @@ const mostIr = ({ blocks }: Program): Origin | undefined => {
 };
 
 /**
- * Passes and emits a plan's program, unless it is far beyond a limit before.
+ * Passes and emits a plan's program, unless it is far beyond a limit before; where the stack is short, without the passes that
+ * take more of it.
  * @throws {@link LimitError} naming the flow, for what a kernel would refuse
  */
 export const compileWithinLimits = (plan: DatapathPlan, program: Program, target: Target): ProgramSpec => {
@@ -79,7 +92,12 @@ export const compileWithinLimits = (plan: DatapathPlan, program: Program, target
     const problem = `Program ${program.name} needs about ${cost[of]} ${unit}, want at most ${VERIFIER_LIMITS[of]}`;
     throw limitError(problem, mostIr(program), fits);
   }
-  return emitWithinLimits(plan, runPasses(program), target);
+  try {
+    return emitWithinLimits(plan, runPasses(program), target);
+  } catch (error) {
+    if (!(error instanceof StackLimitError)) throw error;
+    return emitWithinLimits(plan, runPasses(program, { without: STACK_PASSES }), target);
+  }
 };
 
 /**
@@ -92,7 +110,7 @@ export const emitWithinLimits = (plan: DatapathPlan, program: Program, target: T
       return emitProgram(program, target);
     } catch (error) {
       if (error instanceof FrameError)
-        throw limitError(error.message, mostStack(plan), "matches on fewer fields, shorter action lists");
+        throw new StackLimitError([diagnosed(error.message, mostStack(plan), STACK_FITS)]);
       if (error instanceof AssembleError) throw limitError(error.message, undefined, "fewer masks and action lists");
       throw error;
     }

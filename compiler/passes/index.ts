@@ -35,14 +35,20 @@ const MAX_ROUNDS = 4;
 export interface RunPassesOptions {
   /** Called after every pass that changed the program. */
   readonly after?: (pass: Pass, program: Program) => void;
+  /** Passes to leave out. */
+  readonly without?: readonly Pass[];
 }
+
+/** Passes that keep in registers what would lie on the stack anyhow: what finds no register costs more of it. */
+export const STACK_PASSES: readonly Pass[] = [promoteSlots];
 
 /** Runs {@link PIPELINE} until nothing changes, at most {@link MAX_ROUNDS} times. */
 export const runPasses = (program: Program, options: RunPassesOptions = {}): Program => {
+  const passes = PIPELINE.filter((pass) => options.without?.includes(pass) !== true);
   let now = program;
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const before = now;
-    for (const pass of PIPELINE) {
+    for (const pass of passes) {
       const next = pass.run(now);
       if (next !== now) options.after?.(pass, next);
       now = next;

@@ -1,6 +1,19 @@
 import assert from "node:assert/strict";
 import { CompileError } from "ebpf-assembler";
-import { compileDatapath, keyLayout, LimitError, plan, shape, type DatapathPlan, type DpAction } from "#compiler";
+import {
+  buildMain,
+  compileDatapath,
+  emitProgram,
+  keyLayout,
+  LimitError,
+  PACKET_MEMBERS,
+  plan,
+  runPasses,
+  shape,
+  TARGETS,
+  type DatapathPlan,
+  type DpAction,
+} from "#compiler";
 
 const OUTPUT: DpAction = { kind: "output", port: 2 };
 const FROM = { text: "table=0,ip actions=…", file: "big.flows", line: 7 };
@@ -28,6 +41,26 @@ describe("compileDatapath() beyond what a kernel takes", () => {
         return true;
       },
     );
+  });
+
+  it("keeps less in registers where the stack does not suffice otherwise", () => {
+    const key = keyLayout(new Set([...PACKET_MEMBERS].filter((member) => !/^(nsh|mpls|nd_|arp)/.test(member))));
+    const set: DpAction = {
+      ...{ kind: "set", target: "eth_dst", family: "other", proto: 0 },
+      bytes: new Uint8Array(6),
+    };
+    let rescued = 0;
+    for (let n = 54; rescued === 0 && n < 70; n += 2) {
+      const actions = [...Array.from({ length: n }, (_, i) => (i % 2 === 0 ? set : OUTPUT)), OUTPUT];
+      const large = plan({ key, shapes: [shape(2, actions)] });
+      try {
+        emitProgram(runPasses(buildMain(large, "tc")), TARGETS.tc);
+      } catch {
+        compileDatapath(large, ["tc"]);
+        rescued++;
+      }
+    }
+    assert.ok(rescued > 0, "every program had stack enough");
   });
 
   it("foresees from the intermediate representation what is far too large", () => {
