@@ -253,7 +253,9 @@ export class Executor {
   }
 
   /** The tag's CFI bit is sent as 0, as OVS does: in a flow it only says that there is a tag. */
+  /** What is left of a packet without its Ethernet header may be too short for a tag. */
   #pushVlan(tpid: number, tci: number): void {
+    if (this.#packet.length < ethernet.minBytes) return;
     this.#needHeadroom(vlan.minBytes);
     this.#moveStart(-vlan.minBytes);
     const at = ethernet.fields.type.byteOffset;

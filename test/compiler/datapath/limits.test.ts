@@ -43,7 +43,8 @@ describe("compileDatapath() beyond what a kernel takes", () => {
     );
   });
 
-  it("keeps less in registers where the stack does not suffice otherwise", () => {
+  it("keeps less in registers where the stack does not suffice otherwise", function () {
+    this.timeout(60_000);
     const key = keyLayout(new Set([...PACKET_MEMBERS].filter((member) => !/^(nsh|mpls|nd_|arp)/.test(member))));
     const set: DpAction = {
       ...{ kind: "set", target: "eth_dst", family: "other", proto: 0 },

@@ -223,6 +223,11 @@ describe("Executor.execute()", () => {
     assert.deepEqual(run(new Uint8Array(13), [output(1)]), []);
   });
 
+  it("pushes no tag in front of what is too short for one", () => {
+    const push: DpAction = { kind: "push_vlan", tpid: 0x8100, tci: 5 };
+    assert.deepEqual(run(new Uint8Array(16).fill(2), [{ kind: "pop_eth" }, push, output(1)]), [Uint8Array.of(2, 2)]);
+  });
+
   it("refuses more tags than it has room for", () => {
     const push: DpAction = { kind: "push_vlan", tpid: 0x8100, tci: 1 };
     assert.equal(run(buildPacket(udp), [...Array<DpAction>(64).fill(push), output(1)])[0]!.length, 44 + 256);
