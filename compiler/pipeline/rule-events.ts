@@ -13,7 +13,7 @@ export type RuleEvent =
   | { readonly kind: "removed"; readonly rule: Rule; readonly reason: RemovalReason };
 
 /** What changes in a switch. */
-export type SwitchChange = RuleEvent | "transaction" | "ports" | "groups" | "meters" | "controllers";
+export type SwitchChange = RuleEvent | "transaction" | "ports" | "groups" | "meters" | "controllers" | "fragments";
 
 /** Tells one listener of rules, of what happens in a transaction at its end; and before it one of all that changes. */
 export class RuleEvents {

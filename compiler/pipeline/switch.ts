@@ -479,7 +479,7 @@ export class Switch {
   setFragMode(mode: Exclude<FragMode, "reassemble">): void {
     if (mode === this.#fragMode) return;
     this.#fragMode = mode;
-    this.#changes++;
+    this.#changed("fragments");
   }
 
   setController(connected: boolean): void {

@@ -96,8 +96,11 @@ describe("translate()", () => {
       assert.deepEqual(sent, ports, mode);
       assert.equal(get(translate(sw, whole).mask, "nw_frag"), 3, mode);
     }
-    sw.setFragMode("drop");
     assert.ok(translate(sw, packet({ in_port: 1n, dl_type: 0x800n })).looksAtFrag);
+    const heard: unknown[] = [];
+    sw.follow((change) => heard.push(change));
+    sw.setFragMode("normal");
+    assert.deepEqual(heard, ["fragments"]);
   });
 
   it("drops on a miss, having looked at port, type and fragment only", () => {
