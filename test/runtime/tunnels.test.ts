@@ -42,7 +42,7 @@ describe("runtime/tunnels", function () {
     );
 
   const ping = async (host: number, address: string, count = 3): Promise<void> => {
-    const { code, stdout } = await lab.run(host, `ping -c ${count} -i 0.05 -W 2 ${address}`);
+    const { code, stdout } = await lab.run(host, `ping -c ${count} -i 0.05 -W 8 ${address}`);
     assert.equal(code, 0, stdout);
     assert.match(stdout, new RegExp(`${count} received`), "no packet may be lost, the first included");
   };
