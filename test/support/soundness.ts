@@ -1,7 +1,17 @@
 // What soundness of megaflow masks means, as functions: flows that a packet can have, flows that agree under a mask, and
 // all that must then be equal.
 
-import { fillHashes, FLOW, formatOdpActions, get, set, setBits, type FlowWords, type Member, type Translation } from "#compiler";
+import {
+  fillHashes,
+  FLOW,
+  formatOdpActions,
+  get,
+  set,
+  setBits,
+  type FlowWords,
+  type Member,
+  type Translation,
+} from "#compiler";
 
 const VLAN_PRESENT = 0x1000;
 
