@@ -14,7 +14,6 @@ import {
   Switch,
   type BundleMod,
   type BundlePacket,
-  type FailMode,
   type Flow,
   type Group,
   type Hook,
@@ -26,88 +25,30 @@ import {
   teaches,
 } from "#compiler";
 import { PacketSender, RingBuffer, Rtnl, type Interface, type Sys } from "libbpf-ts";
+import type { BridgeOptions } from "./bridge-options.js";
+import type { BridgeStats, PortReport } from "./bridge-stats.js";
 import { monotonicMs } from "./clock.js";
 import { Datapath, GRACE_MS } from "./datapath/datapath.js";
 import type { DatapathPins } from "./datapath/pins.js";
 import { Survivor } from "./datapath/survivor.js";
-import { DirectFront, type DirectStats, type Mode } from "./direct/front.js";
+import { DirectFront } from "./direct/front.js";
 import type { Log } from "./log.js";
-import { MegaflowCache, type CacheOptions, type CacheStats } from "./megaflow/cache.js";
+import { MegaflowCache } from "./megaflow/cache.js";
 import { firstPlan } from "./megaflow/first-plan.js";
-import { Revalidator, type RevalidatorOptions, type RevalidatorStats } from "./megaflow/revalidator.js";
-import { Specialiser, type SpecialiserStats } from "./megaflow/specialiser.js";
+import { Revalidator } from "./megaflow/revalidator.js";
+import { Specialiser } from "./megaflow/specialiser.js";
 import type { Ukey } from "./megaflow/ukey.js";
 import type { Verdict } from "./megaflow/verdict.js";
 import { programOf } from "./ports/attach.js";
 import { findInternal, removeInternal } from "./ports/internal-port.js";
 import { expectedHook, findDevice, PortManager, portSlotsFor, type Device } from "./ports/port-manager.js";
 import type { PortHook, PortSpec } from "./ports/port-spec.js";
-import { newPortStats, PortTable, type PortStats, type RuntimePort } from "./ports/port-table.js";
-import type { TunnelSpec } from "./ports/tunnel-spec.js";
+import { newPortStats, PortTable, type RuntimePort } from "./ports/port-table.js";
 import { expectedPushes, Tunnels } from "./ports/tunnels.js";
 import { Adoption } from "./state/adoption.js";
-import type { StateKeeper } from "./state/keeper.js";
 import { CounterBase } from "./state/saved-counters.js";
 import { expectedActions, warmUp, warmUpUpcalls } from "./warm-up.js";
-import { DRAIN_LIMIT, DRAIN_LIMIT_MS, SlowPath, type SlowPathStats } from "./slow-path.js";
-
-export interface BridgeOptions extends CacheOptions, RevalidatorOptions {
-  readonly name: string;
-  readonly failMode: FailMode;
-  readonly ports: readonly PortSpec[];
-  /** How tables become programs. Default megaflow. */
-  readonly mode?: Mode;
-  readonly tunnels?: readonly TunnelSpec[];
-  /** Interfaces by which packets of tunnels come; none: those that lead to the tunnels' other ends. */
-  readonly uplinks?: readonly PortSpec[];
-  /** Changes that make the tables before the first packet, in order; before `groups` and `flows`. */
-  readonly changes?: readonly TableMod[];
-  readonly flows?: readonly Flow[];
-  readonly groups?: readonly Group[];
-  /** Where the datapath is pinned, so that it outlives the process; what is pinned there is gone on with. */
-  readonly pins?: DatapathPins;
-  /** Saves tables and counters for the next process, and has those of the one before. */
-  readonly keeper?: StateKeeper;
-  readonly log: Log;
-  /** Called when all is loaded and warmed up, before the first port. */
-  readonly onWarm?: () => void;
-  /** Called after each piece of work: a drain of the ring, a slice of a revalidation round. */
-  readonly onWork?: () => void;
-}
-
-export interface PortReport extends PortStats {
-  readonly port: number;
-  readonly name: string;
-  readonly ifindex: number;
-  readonly hook: string;
-  readonly up: boolean;
-  /** Upcalls lost because the ring was full. */
-  readonly lost: number;
-}
-
-/** Numbers of a bridge since its start. */
-export interface BridgeStats {
-  readonly bridge: string;
-  readonly uptimeMs: number;
-  readonly version: number;
-  readonly rules: number;
-  readonly macs: number;
-  /** Packets that the datapath handled by a megaflow, those that user space carried out included. */
-  readonly hits: number;
-  readonly lost: number;
-  readonly upcalls: SlowPathStats;
-  readonly cache: CacheStats;
-  readonly revalidator: RevalidatorStats;
-  readonly specialiser: SpecialiserStats;
-  /** Of direct mode, when it is on. */
-  readonly direct?: DirectStats;
-  readonly transmit: {
-    readonly sent: number;
-    readonly dropped: number;
-    readonly drops: Readonly<Record<string, number>>;
-  };
-  readonly ports: readonly PortReport[];
-}
+import { DRAIN_LIMIT, DRAIN_LIMIT_MS, SlowPath } from "./slow-path.js";
 
 /** Disposing detaches every port, puts offload settings back and frees everything in the kernel. */
 export class Bridge implements Disposable {

@@ -8,6 +8,8 @@ export * from "./control/unixctl.js";
 export * from "./megaflow/reasons.js";
 export * from "./metrics/histogram.js";
 export * from "./bridge.js";
+export * from "./bridge-options.js";
+export * from "./bridge-stats.js";
 export * from "./clock.js";
 export * from "./datapath/build.js";
 export * from "./direct/front.js";

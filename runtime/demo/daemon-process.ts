@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Netns } from "libbpf-ts";
-import type { BridgeStats } from "../bridge.js";
+import type { BridgeStats } from "../bridge-stats.js";
 import type { MegaflowReport } from "../control/dump.js";
 import { unixctlCall } from "../control/unixctl.js";
 import { ProcessError, type Processes, type Running } from "./process.js";

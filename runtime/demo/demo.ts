@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Report } from "#compiler";
 import { linux, packMac, PacketSender, Rtnl } from "libbpf-ts";
-import type { BridgeStats } from "../bridge.js";
+import type { BridgeStats } from "../bridge-stats.js";
 import type { PortHook } from "../ports/port-spec.js";
 import { DaemonProcess } from "./daemon-process.js";
 import type { Check, Comparison, Counters, DemoFacts, Speed } from "./facts.js";
