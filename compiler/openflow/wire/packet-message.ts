@@ -146,7 +146,6 @@ const atLeast = (body: ByteReader, bytes: number): ByteReader => (body.left >= b
 
 const LOOSE = { loose: true } as const;
 
-/** @param isResumed - a controller sends it: what nobody knows is refused */
 const decode2 = (reader: ByteReader, isResumed: boolean): WirePacketIn => {
   let pin: WirePacketIn = {
     packet: new Uint8Array(0),
@@ -181,11 +180,15 @@ const decode2 = (reader: ByteReader, isResumed: boolean): WirePacketIn => {
   return pin;
 };
 
-/** Reads a packet-in of any form. @throws {@link OpenFlowError} */
-export const decodePacketIn = (message: Message): WirePacketIn => {
+/**
+ * Reads a packet-in of any form.
+ * @param isResumed - a packet is to go on as it says: what nobody knows is refused, not left out
+ * @throws {@link OpenFlowError}
+ */
+export const decodePacketIn = (message: Message, isResumed = false): WirePacketIn => {
   const reader = new ByteReader(message.body);
   const { kind } = message.row;
-  if (kind === "packet_in2") return decode2(reader, message.row.name === "NXT_RESUME");
+  if (kind === "packet_in2") return decode2(reader, isResumed);
   const minor = minorOf(message);
   const head = bufferOf(reader.u32());
   if (kind === "packet_in_nx") {

@@ -46,7 +46,7 @@ const NOTHING_LEFT: readonly WireStep[] = [{ kind: "note", data: new Uint8Array(
 
 /** A controller is done with a packet that waited for it. */
 const resume: Handler = ({ ofproto, conn, message }) => {
-  const { packet, metadata, continuation = new Uint8Array(0) } = decodePacketIn(message);
+  const { packet, metadata, continuation = new Uint8Array(0) } = decodePacketIn(message, true);
   const { bridge, steps, actionSet, stack } = decodeContinuation(continuation, conn.minor);
   if (!equalBytes(bridge, ofproto.uuid))
     throw new OpenFlowError("NXR_STALE", "Cannot go on with a packet: it is of another bridge");

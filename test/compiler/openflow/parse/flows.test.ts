@@ -70,7 +70,6 @@ describe("parseFlows()", () => {
   const wrong: [text: string, complaint: RegExp][] = [
     ["ip", /^3: Cannot find the actions: want actions=/],
     ["ip,nw_src=10.0.0.0/33,actions=drop", /^20: Cannot read ip_src "33": want a prefix length from 0 to 32/],
-    ["dl_vlan=5000,actions=drop", /^9: Cannot use dl_vlan 5000: want at most 4095/],
     ["priority=70000,actions=drop", /^10: Cannot read priority "70000": want a number from 0 to 65535/],
     ["table=256,actions=drop", /^7: Cannot find table "256"/],
     ["tcp,nw_proto=6/3,actions=drop", /^14: Cannot mask nw_proto/],
