@@ -52,12 +52,12 @@ interface Sample {
 }
 
 /** `sample` with what `match` wants in the bits that are still free. */
-const narrowed = (sample: Sample, match: Match): Sample => {
+const narrowed = (sample: Sample, { value, mask }: Match): Sample => {
   const flow = sample.flow.slice();
   const fixed = sample.fixed.slice();
   for (let word = 0; word < flow.length; word++) {
-    const free = match.mask[word]! & ~fixed[word]!;
-    flow[word] = (flow[word]! & ~free) | (match.value[word]! & free);
+    const free = mask[word]! & ~fixed[word]!;
+    flow[word] = (flow[word]! & ~free) | (value[word]! & free);
     fixed[word]! |= free;
   }
   return { flow, fixed };
