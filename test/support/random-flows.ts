@@ -357,6 +357,7 @@ const applied = (
   options: RandomFlowOptions,
   ports: readonly number[],
   n: number,
+  forbidden?: RegExp,
 ): string[] => {
   const actions: string[] = [];
   for (let i = 0; i < n; i++) {
@@ -371,6 +372,8 @@ const applied = (
       ...(options.learns === true && r.oneIn(6) ? [() => learning(r)] : []),
     ];
     const action = r.pick(r.pick(kinds)());
+    // What is not there has no effect on what may follow.
+    if (forbidden?.test(action) === true) continue;
     noteEffect(facts, action);
     actions.push(action);
   }
@@ -386,20 +389,12 @@ const instructions = (
   next: number[],
 ): string[] => {
   const set = { ...facts };
-  const written = (): string[] => applied(r, set, { ...options, controller: false }, ports, r.between(1, 3));
   const forbidden =
     /^(move|load|resubmit|push:|pop:|multipath|bundle|output:NXM|output\(|clone|exit|note|check|learn|encap|debug)/;
+  const written = (): string[] => applied(r, set, { ...options, controller: false }, ports, r.between(1, 3), forbidden);
   return [
     ...(r.oneIn(12) ? ["clear_actions"] : []),
-    ...(r.oneIn(6) && options.recirculates !== true
-      ? [
-          `write_actions(${
-            written()
-              .filter((a) => !forbidden.test(a))
-              .join(",") || "drop"
-          })`,
-        ]
-      : []),
+    ...(r.oneIn(6) && options.recirculates !== true ? [`write_actions(${written().join(",") || "drop"})`] : []),
     ...(r.oneIn(8) ? [`write_metadata:${r.pick(["0x1", "0x2/0x3", "0x100000000"])}`] : []),
     ...(next.length > 0 && r.oneIn(2) ? [`goto_table:${r.pick(next)}`] : []),
   ];
