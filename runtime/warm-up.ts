@@ -6,6 +6,7 @@ import {
   Executor,
   extract,
   forecast,
+  FORECAST_LIMITS,
   keyLayout,
   newFlow,
   newLayers,
@@ -13,6 +14,7 @@ import {
   relevantMembers,
   translate,
   type DpAction,
+  type ForecastLimits,
   type Sink,
   type Switch,
 } from "#compiler";
@@ -111,6 +113,9 @@ export const warmUpUpcalls = (sys: Sys, sw: Switch, cache: MegaflowCache): void 
   sw.macs.flush();
 };
 
+/** A shape that they miss costs some milliseconds later; more of them, a start with cold code tenths of a second. */
+const FEW_PACKETS: ForecastLimits = { ...FORECAST_LIMITS, packets: 1000, candidates: 4000 };
+
 /** Lists of actions that packets are likely to get: those of the made-up packets, and what is forecast of the rules. */
 export const expectedActions = (sw: Switch): (readonly DpAction[])[] => {
   const flow = newFlow();
@@ -119,5 +124,6 @@ export const expectedActions = (sw: Switch): (readonly DpAction[])[] => {
     extract(packet, packet.length, inPort, flow);
     return translate(sw, flow).actions;
   });
-  return [...lists, ...forecast(sw, keyLayout(relevantMembers(sw))).shapes.map(({ actions }) => actions)];
+  const { shapes } = forecast(sw, keyLayout(relevantMembers(sw)), FEW_PACKETS);
+  return [...lists, ...shapes.map(({ actions }) => actions)];
 };
