@@ -62,11 +62,21 @@ export class Netdevsim implements Disposable {
   programs(): BoundProgram[] {
     return readdirSync(this.path("bpf_bound_progs"))
       .sort((a, b) => Number(a) - Number(b))
-      .map((name) => ({
+      .flatMap((name) => this.program(name) ?? []);
+  }
+
+  /** Undefined when it goes meanwhile: the kernel frees programs later, file by file. */
+  private program(name: string): BoundProgram | undefined {
+    try {
+      return {
         id: Number(this.read("bpf_bound_progs", name, "id")),
         state: this.read("bpf_bound_progs", name, "state"),
         isLoaded: this.read("bpf_bound_progs", name, "loaded") === "Y",
-      }));
+      };
+    } catch (error) {
+      if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+      throw error;
+    }
   }
 
   /** Id of the program that is in the hardware; 0 without one. */
