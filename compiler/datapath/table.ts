@@ -89,7 +89,7 @@ export const tableLayout = ({ map, entries, words, maxWords, argsSize, seed }: T
 };
 
 /** Log2 of the filter's bits for a home, and the number of them. */
-export const FILTER_SHIFT = 2;
+export const FILTER_SHIFT = 1;
 export const FILTER_BITS = 1 << FILTER_SHIFT;
 
 /** Byte offset of the filter: behind all slots. */
