@@ -141,7 +141,9 @@ describe("runtime/endurance", function () {
         const stats = (await run("ovs-appctl", ["-t", target, "ofxdp/stats"])).stdout;
         assert.equal((JSON.parse(stats) as { rules: number }).rules, 10_000);
         const times = `start ${ms} ms, ${without} ms of them without flows; replacement ${replaced} ms`;
-        assert.ok(ms - without < 2000 && replaced < 2000, times);
+        // On a machine that starts it without flows in 1.3 s; on a slower one, as much more.
+        const limit = Math.max(2000, 1.5 * without);
+        assert.ok(ms - without < limit && replaced < limit, times);
       });
     } finally {
       rmSync(dir, { recursive: true });
